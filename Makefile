@@ -1,0 +1,87 @@
+# Fairway. `make help` lists what there is.
+
+SHELL       := /bin/bash
+BIN         := $(CURDIR)/.bin
+BUF         := $(BIN)/buf
+LINT        := $(BIN)/golangci-lint
+BUF_VERSION  := v1.72.0
+LINT_VERSION := v2.15.0
+PROTOVALIDATE_VERSION := v1.2.2
+
+VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo devel)
+LDFLAGS := -s -w -X fairway/pkg/version.stamp=$(VERSION)
+
+# The race detector needs a C compiler; without one the tests still run.
+RACE     := $(if $(shell command -v $${CC:-gcc} 2>/dev/null),-race,)
+FUZZTIME ?= 3s
+
+.DEFAULT_GOAL := help
+.PHONY: help build test short lint generate drift breaking fuzz e2e demo bench docs clean
+
+help: ## list the targets
+	@awk -F':.*## ' '/^[a-z0-9-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+build: ## bin/fairway and bin/fairway-dataplane, static, version stamped
+	CGO_ENABLED=0 go build -trimpath -ldflags '$(LDFLAGS)' -o bin/fairway .
+	CGO_ENABLED=0 go build -trimpath -ldflags '$(LDFLAGS)' -o bin/fairway-dataplane ./dataplane/cmd/fairway-dataplane
+
+test: ## everything: unit, in-process and end-to-end tests with real processes
+	go test $(RACE) -timeout 10m ./...
+
+short: ## what runs without starting processes, quickly
+	go test -short -timeout 5m ./...
+
+e2e: ## only the end-to-end tests, with their figures
+	go test -count=1 -v -timeout 10m ./deploy/e2e/...
+
+demo: ## the whole of Fairway on this machine, with a fake provider; ctrl-c ends it
+	go run . demo
+
+bench: ## the benchmarks: hot path, state sync to ten proxies
+	go test -run '^$$' -bench . -benchmem ./pkg/... ./controlplane/... ./dataplane/...
+	go test -run '^$$' -bench . -benchtime 200x ./deploy/e2e/...
+
+lint: $(LINT) $(BUF) .build/protovalidate ## golangci-lint and buf lint
+	$(LINT) run ./...
+	$(BUF) lint
+	$(BUF) format --diff --exit-code
+
+generate: $(BUF) .build/protovalidate ## Go from proto/, reference pages from the code
+	$(BUF) generate
+	$(MAKE) --no-print-directory docs
+
+docs: ## the CLI and configuration reference in docs/reference
+	go run ./deploy/gendocs docs/reference
+
+drift: generate ## fail when what is generated is not what is committed
+	@git add --intent-to-add pkg/gen docs/reference
+	@git diff --exit-code -- pkg/gen docs/reference || { echo 'generated files differ: run make generate and commit'; exit 1; }
+
+# Against the commit before, or BASE.
+BASE ?= $(shell git rev-parse -q --verify HEAD~1 2>/dev/null)
+breaking: $(BUF) .build/protovalidate ## fail when the contract breaks for what runs already
+	@if [ -z "$(BASE)" ]; then echo 'breaking: no commit to compare with'; exit 0; fi; \
+	rm -rf .build/base && mkdir -p .build/base/.build && git archive $(BASE) proto buf.yaml | tar -x -C .build/base && \
+	cp -r .build/protovalidate .build/base/.build/ && $(BUF) breaking --against .build/base
+
+fuzz: ## every fuzz target for FUZZTIME (3s)
+	@set -e; for f in $$(git ls-files '*_test.go' | xargs grep -l '^func Fuzz'); do \
+	  for t in $$(sed -n 's/^func \(Fuzz[A-Za-z0-9_]*\).*/\1/p' $$f); do \
+	    echo "fuzz $$t in ./$$(dirname $$f)"; \
+	    go test -run '^$$' -fuzz "^$$t\$$" -fuzztime $(FUZZTIME) ./$$(dirname $$f); \
+	  done; done
+
+clean: ## remove what was built
+	rm -rf bin .build
+
+$(BUF):
+	GOBIN=$(BIN) go install github.com/bufbuild/buf/cmd/buf@$(BUF_VERSION)
+
+$(LINT):
+	GOBIN=$(BIN) go install github.com/golangci/golangci-lint/v2/cmd/golangci-lint@$(LINT_VERSION)
+
+# The validation rules' own .proto, out of the Go module that carries it.
+.build/protovalidate:
+	@mkdir -p $@/buf/validate
+	@dir=$$(cd /tmp && go mod download -json github.com/bufbuild/protovalidate@$(PROTOVALIDATE_VERSION) | sed -n 's/.*"Dir": "\(.*\)".*/\1/p'); \
+	install -m 0644 "$$dir/proto/protovalidate/buf/validate/validate.proto" $@/buf/validate/validate.proto
