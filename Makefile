@@ -11,8 +11,10 @@ PROTOVALIDATE_VERSION := v1.2.2
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo devel)
 LDFLAGS := -s -w -X fairway/pkg/version.stamp=$(VERSION)
 
-# The race detector needs a C compiler; without one the tests still run.
-RACE     := $(if $(shell command -v $${CC:-gcc} 2>/dev/null),-race,)
+# Static binaries; and one compilation of the dependencies serves build, vet, lint and the binaries of the e2e tests.
+export CGO_ENABLED := 0
+# The race detector needs cgo and a C compiler; without one the tests still run.
+GOTEST := $(if $(shell command -v $${CC:-gcc} 2>/dev/null),CGO_ENABLED=1 go test -race,go test)
 FUZZTIME ?= 3s
 
 .DEFAULT_GOAL := help
@@ -22,11 +24,11 @@ help: ## list the targets
 	@awk -F':.*## ' '/^[a-z0-9-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 build: ## bin/fairway and bin/fairway-dataplane, static, version stamped
-	CGO_ENABLED=0 go build -trimpath -ldflags '$(LDFLAGS)' -o bin/fairway .
-	CGO_ENABLED=0 go build -trimpath -ldflags '$(LDFLAGS)' -o bin/fairway-dataplane ./dataplane/cmd/fairway-dataplane
+	go build -ldflags '$(LDFLAGS)' -o bin/fairway .
+	go build -ldflags '$(LDFLAGS)' -o bin/fairway-dataplane ./dataplane/cmd/fairway-dataplane
 
 test: ## everything: unit, in-process and end-to-end tests with real processes
-	go test $(RACE) -timeout 10m ./...
+	$(GOTEST) -timeout 10m ./...
 
 short: ## what runs without starting processes, quickly
 	go test -short -timeout 5m ./...
@@ -51,7 +53,7 @@ generate: $(BUF) .build/protovalidate ## Go from proto/, reference pages from th
 	$(MAKE) --no-print-directory docs
 
 docs: ## the CLI and configuration reference in docs/reference
-	go run ./deploy/gendocs docs/reference
+	go test -count=1 -run TestReference . -args -update
 
 drift: generate ## fail when what is generated is not what is committed
 	@git add --intent-to-add pkg/gen docs/reference

@@ -1,0 +1,5 @@
+//go:build !race
+
+package clientkey
+
+const raceDetector = false
