@@ -1,0 +1,60 @@
+package dataplane
+
+import (
+	"os"
+	"time"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+
+	"fairway/pkg/flags"
+	"fairway/pkg/telemetry"
+)
+
+// Flags binds what every proxy has to fs; the commands add their own for what differs.
+func (c *Config) Flags(fs *pflag.FlagSet) {
+	fs.StringVar(&c.Listen, "listen", "127.0.0.1:8080", "where clients connect, host:port or unix:/path")
+	fs.StringSliceVar(&c.UpstreamAllowCIDRs, "upstream-allow-cidr", nil, "ranges that upstreams may be in although they are private or special")
+	fs.DurationVar(&c.DrainTimeout, "drain-timeout", 30*time.Second, "how long requests may finish after SIGTERM")
+	fs.Int64Var(&c.MaxBody, "max-body", 32<<20, "largest request body, in bytes")
+	fs.Int64Var(&c.MaxBodiesInFlight, "max-bodies-in-flight", 1<<30, "request bodies in memory at once, in bytes; beyond it requests get 503")
+	fs.IntVar(&c.MaxConns, "max-connections", 65536, "client connections at once")
+}
+
+// Command is the command that runs one proxy, under the given name: `fairway dataplane` and `fairway-dataplane`.
+func Command(use string) *cobra.Command {
+	var c Config
+	var logs telemetry.LogFlags
+	cmd := &cobra.Command{
+		Use:   use,
+		Short: "One proxy of a fleet",
+		Long: `Run one proxy. It joins the control plane with a token, keeps its certificate in its state directory, and serves from
+memory alone: when the control plane is away it goes on with what it knows, also after a restart.`,
+		Example: "  " + use + " --control-plane cp-1:8082,cp-2:8082 --join-token-file join.token --state-dir /var/lib/fairway-proxy",
+		Args:    cobra.NoArgs,
+		PersistentPreRunE: func(cmd *cobra.Command, _ []string) error {
+			return flags.Resolve(cmd, os.LookupEnv)
+		},
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			log, err := logs.Logger(os.Stderr)
+			if err != nil {
+				return err
+			}
+			c.Log = log
+			return Run(cmd.Context(), c)
+		},
+	}
+	fs := cmd.Flags()
+	fs.StringSliceVar(&c.ControlPlane, "control-plane", nil, "sync addresses of the control plane, host:port")
+	fs.StringVar(&c.JoinTokenFile, "join-token-file", "", "file with the join token; needed until the proxy has its certificate")
+	fs.StringVar(&c.StateDir, "state-dir", "", "where identity, last-known-good state and unsent usage are kept")
+	_ = cmd.MarkFlagRequired("control-plane")
+	_ = cmd.MarkFlagRequired("state-dir")
+	fs.StringVar(&c.OpsListen, "ops-listen", "127.0.0.1:9091", "health and metrics")
+	fs.StringVar(&c.OpsTokenFile, "ops-token-file", "", "file with the bearer token that /metrics wants; needed beyond loopback")
+	fs.BoolVar(&c.Pprof, "pprof", false, "serve Go profiles on the ops listener")
+	c.Flags(fs)
+	logs.Flags(fs)
+	flags.AddConfig(fs)
+	return cmd
+}

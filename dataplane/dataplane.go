@@ -1,0 +1,105 @@
+// Package dataplane is the door to the data plane: it takes a Config, wires the rooms under internal into one proxy, runs
+// them in order and stops them in reverse. It refuses to know requests, and it needs nobody: without a control plane the
+// proxy serves what it last knew.
+package dataplane
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/netip"
+	"os"
+	"time"
+
+	"fairway/pkg/serve"
+)
+
+// Config of one proxy.
+type Config struct {
+	// ControlPlane are the sync addresses of the control plane's replicas, host:port. Required.
+	ControlPlane []string
+	// JoinTokenFile holds the token with which the proxy joins; needed until it has a certificate, and read again for each
+	// attempt.
+	JoinTokenFile string
+	// StateDir keeps identity, last-known-good state and usage that is not reported yet; mode 0700, one process each.
+	// Required.
+	StateDir string
+
+	// Listen serves clients.
+	Listen string
+	// OpsListen serves health and metrics; beyond loopback metrics need OpsTokenFile.
+	OpsListen    string
+	OpsTokenFile string
+	Pprof        bool
+
+	// UpstreamAllowCIDRs are the addresses that upstreams may have although they are not public.
+	UpstreamAllowCIDRs []string
+	// DrainTimeout is how long requests may finish after the end was asked for; 0 = 30s.
+	DrainTimeout time.Duration
+	// MaxBody bounds one request's body in bytes; 0 = 32 MiB.
+	MaxBody int64
+	// MaxBodiesInFlight bounds all request bodies in memory at once, in bytes; 0 = 1 GiB.
+	MaxBodiesInFlight int64
+	// MaxConns bounds client connections at once; 0 = 65536.
+	MaxConns int
+
+	// Log; nil = none.
+	Log *slog.Logger
+	// Listening is called once, when clients can connect; nil = nobody is told.
+	Listening func(Addresses)
+}
+
+// Addresses are what the listeners got, host:port or unix:/path.
+type Addresses struct {
+	Proxy, Ops string
+}
+
+// Run runs one proxy until ctx ends. Then it stops accepting, finishes what is under way for up to DrainTimeout, sends its
+// usage, and returns nil.
+func Run(ctx context.Context, c Config) error {
+	if c.Log == nil {
+		c.Log = slog.New(slog.DiscardHandler)
+	}
+	if c.DrainTimeout == 0 {
+		c.DrainTimeout = 30 * time.Second
+	}
+	allow, err := c.check()
+	if err != nil {
+		return err
+	}
+	if err := os.MkdirAll(c.StateDir, 0o700); err != nil {
+		return fmt.Errorf("make the state directory: %w", err)
+	}
+	p, err := c.wire(ctx, allow)
+	if err != nil {
+		return err
+	}
+	defer p.close()
+	return p.run(ctx)
+}
+
+// check refuses configurations that cannot work or are not safe, all that is wrong at once.
+func (c Config) check() ([]netip.Prefix, error) {
+	var problems []error
+	bad := func(format string, args ...any) { problems = append(problems, fmt.Errorf(format, args...)) }
+	if len(c.ControlPlane) == 0 {
+		bad("--control-plane is empty")
+	}
+	if c.StateDir == "" {
+		bad("--state-dir is empty")
+	}
+	if !serve.Loopback(c.OpsListen) && c.OpsTokenFile == "" {
+		bad("the ops listener %s can be reached from other hosts: give --ops-token-file, or listen on loopback", c.OpsListen)
+	}
+	var allow []netip.Prefix
+	for _, text := range c.UpstreamAllowCIDRs {
+		p, err := netip.ParsePrefix(text)
+		if err != nil {
+			bad("--upstream-allow-cidr %q: want a range such as 10.0.0.0/8", text)
+			continue
+		}
+		allow = append(allow, p)
+	}
+	return allow, errors.Join(problems...)
+}

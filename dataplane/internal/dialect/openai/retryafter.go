@@ -1,0 +1,46 @@
+package openai
+
+import (
+	"strconv"
+	"time"
+)
+
+// RetryAfter reads what a provider asks for from its headers; 0 = nothing. now is for dates in Retry-After. The reset
+// times count only where the dimension that they belong to is used up.
+func RetryAfter(header func(name string) string, now time.Time) time.Duration {
+	if d, ok := number(header("Retry-After-Ms"), time.Millisecond); ok {
+		return d
+	}
+	if v := header("Retry-After"); v != "" {
+		if d, ok := number(v, time.Second); ok {
+			return d
+		}
+		if at, err := time.Parse(time.RFC1123, v); err == nil && at.After(now) {
+			return min(at.Sub(now), maxAsked)
+		}
+	}
+	var longest time.Duration
+	for _, dimension := range [...]string{"Requests", "Tokens"} {
+		if header("X-Ratelimit-Remaining-"+dimension) != "0" {
+			continue
+		}
+		// A Go-like duration ("6m0s", "120ms"), or seconds (Azure).
+		v := header("X-Ratelimit-Reset-" + dimension)
+		d, err := time.ParseDuration(v)
+		if err != nil {
+			d, _ = number(v, time.Second)
+		}
+		longest = max(longest, min(d, maxAsked))
+	}
+	return longest
+}
+
+// number reads a non-negative decimal count of units; fractions are allowed.
+func number(v string, unit time.Duration) (time.Duration, bool) {
+	f, err := strconv.ParseFloat(v, 64)
+	if err != nil || !(f >= 0) {
+		return 0, false
+	}
+	limit := maxAsked.Seconds() / unit.Seconds()
+	return time.Duration(min(f, limit) * float64(unit)), true
+}

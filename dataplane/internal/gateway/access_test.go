@@ -1,0 +1,146 @@
+package gateway
+
+import (
+	"context"
+	"net"
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/openai/openai-go/v3/option"
+	"github.com/prometheus/client_golang/prometheus/testutil"
+	"google.golang.org/protobuf/types/known/timestamppb"
+
+	"fairway/pkg/clientkey"
+	syncv1 "fairway/pkg/gen/fairway/sync/v1"
+)
+
+func TestAccess(t *testing.T) {
+	w := newWorld(t)
+	keys := map[string]string{}
+	add := func(name string, change func(*syncv1.KeyState)) {
+		keys[name] = clientkey.New().Reveal()
+		k := keyState(keys[name], "g1")
+		change(k)
+		w.put(syncv1.Kind_KIND_KEY, "k-"+name, k)
+	}
+	add("disabled", func(k *syncv1.KeyState) { k.Disabled = true })
+	add("expired", func(k *syncv1.KeyState) { k.ExpireTime = timestamppb.New(time.Unix(1, 0)) })
+	add("elsewhere", func(k *syncv1.KeyState) { k.AllowedIps = []string{"10.0.0.0/8"} })
+	add("here", func(k *syncv1.KeyState) { k.AllowedIps = []string{"127.0.0.1"} })
+	add("limited", func(k *syncv1.KeyState) { k.Models = []string{"embed-*"} })
+	w.put(syncv1.Kind_KIND_GROUP, "g2", &syncv1.GroupState{Name: "poor", Strategy: 1, PriceRatioPpm: 1_000_000})
+	add("poor", func(k *syncv1.KeyState) { k.GroupId = "g2" })
+	keys["good"] = w.key
+	keys["unknown"] = clientkey.New().Reveal()
+	keys["malformed"] = "sk-fw-nonsense"
+	ch := w.channel("off", 1)
+	ch.Models = []string{"sleeping"}
+	w.put(syncv1.Kind_KIND_CHANNEL, "c-off", ch)
+	w.tiers(secretA)
+	for _, tc := range []struct {
+		key, model string
+		status     int
+		code       string
+	}{
+		{"good", "gpt-x", 200, ""},
+		{"here", "gpt-x", 200, ""},
+		{"malformed", "gpt-x", 401, "invalid_api_key"},
+		{"unknown", "gpt-x", 401, "invalid_api_key"},
+		{"disabled", "gpt-x", 401, "api_key_disabled"},
+		{"expired", "gpt-x", 401, "api_key_expired"},
+		{"elsewhere", "gpt-x", 403, "ip_not_allowed"},
+		{"limited", "gpt-x", 403, "model_not_allowed"},
+		{"good", "no-such-model", 404, "model_not_found"},
+		{"poor", "gpt-x", 404, "model_not_found"},
+		{"good", "sleeping", 503, "no_account_available"},
+	} {
+		t.Run(tc.key+" "+tc.model, func(t *testing.T) {
+			client := w.client(option.WithAPIKey(keys[tc.key]))
+			_, err := client.Chat.Completions.New(context.Background(), hello(tc.model))
+			if tc.status == 200 {
+				if err != nil {
+					t.Fatal(err)
+				}
+				return
+			}
+			e := apiError(t, err)
+			if e.StatusCode != tc.status || e.Code != tc.code {
+				t.Errorf("got %d %q, want %d %q", e.StatusCode, e.Code, tc.status, tc.code)
+			}
+			if id := e.Response.Header.Get("x-request-id"); !strings.HasPrefix(id, "req_") {
+				t.Errorf("request id = %q", id)
+			}
+			if retry := e.Response.Header.Get("x-should-retry"); (retry == "false") != (tc.status < 500) {
+				t.Errorf("x-should-retry = %q", retry)
+			}
+		})
+	}
+	if n := len(w.books.all()); n != 2 {
+		t.Errorf("%d usage records, want those of the two requests that were served", n)
+	}
+}
+
+// A key, a model and an account that are made while a request is already asking for them.
+func TestCatchUp(t *testing.T) {
+	for _, what := range []string{"key", "model"} {
+		t.Run(what, func(t *testing.T) {
+			w := newWorld(t)
+			key := w.key
+			if what == "key" {
+				w.tiers(secretA)
+				key = clientkey.New().Reveal()
+			}
+			// The miss is counted when it ends, so publish from the moment it can have begun.
+			done := make(chan error, 1)
+			client := w.client(option.WithAPIKey(key))
+			go func() {
+				_, err := client.Chat.Completions.New(context.Background(), hello("gpt-x"))
+				done <- err
+			}()
+			w.eventually("the request is under way", func() bool { return testutil.ToFloat64(w.gateway.meters.inFlight) == 1 })
+			if what == "key" {
+				w.put(syncv1.Kind_KIND_KEY, "k2", keyState(key, "g1"))
+				w.publish()
+			} else {
+				w.tiers(secretA)
+			}
+			if err := wait(t, "the answer", done); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+}
+
+func TestUnknownKeysAreAwaitedOncePerRevision(t *testing.T) {
+	w := newWorld(t)
+	w.tiers(secretA)
+	key := clientkey.New().Reveal()
+	client := w.client(option.WithAPIKey(key))
+	misses := func() float64 { return testutil.ToFloat64(w.gateway.meters.missFinal) }
+	for range 5 {
+		_, err := client.Chat.Completions.New(context.Background(), hello("gpt-x"))
+		if e := apiError(t, err); e.StatusCode != http.StatusUnauthorized {
+			t.Fatalf("status = %d", e.StatusCode)
+		}
+	}
+	if misses() != 5 {
+		t.Errorf("final misses = %v", misses())
+	}
+	malformed := w.client(option.WithAPIKey("sk-fw-" + strings.Repeat("a", 49)))
+	_, err := malformed.Chat.Completions.New(context.Background(), hello("gpt-x"))
+	if e := apiError(t, err); e.StatusCode != http.StatusUnauthorized || misses() != 5 {
+		t.Errorf("a key with a wrong checksum was awaited: %d, misses %v", e.StatusCode, misses())
+	}
+}
+
+func TestRemoteIPIsTheConnections(t *testing.T) {
+	got := remoteIP(&net.TCPAddr{IP: net.ParseIP("::ffff:192.0.2.1"), Port: 1})
+	if got.String() != "192.0.2.1" {
+		t.Errorf("address = %s", got)
+	}
+	if remoteIP(&net.UnixAddr{Name: "x"}).IsValid() {
+		t.Error("a unix socket has an IP address")
+	}
+}

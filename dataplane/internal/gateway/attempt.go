@@ -1,0 +1,240 @@
+package gateway
+
+import (
+	"context"
+	"errors"
+	"io"
+	"mime"
+	"strings"
+
+	"fairway/dataplane/internal/dialect/openai"
+	"fairway/dataplane/internal/upstream"
+	"fairway/pkg/sse"
+)
+
+// maxWhole is how much of a plain response is held before its head goes to the client: nearly all fit, and until then
+// everything can still be tried again elsewhere.
+const maxWhole = 64 << 10
+
+// maxOpening is how much of a stream is held to see its first event.
+const maxOpening = 64 << 10
+
+// try makes one attempt with the picked candidate. When it returns nil, x.response is an answer that is worth sending,
+// and x.first holds what was read of it.
+func (x *exchange) try() *failure {
+	x.send()
+	began := x.g.now()
+	response, err := x.g.upstream.Do(context.Background(), &x.call, &x.request)
+	if err != nil {
+		return x.brokenBy(err)
+	}
+	x.response = response
+	x.observeLatency(x.g.now().Sub(began))
+	if f := x.refusedBy(response); f != nil {
+		return f
+	}
+	x.sse = x.peek.Stream && isEventStream(response.Header.ContentType())
+	x.g.slabs.put(x.first)
+	x.first = x.g.slabs.get(pieceSize)
+	x.left, x.large = false, false
+	if x.sse {
+		err = x.readOpening()
+	} else {
+		err = x.readWhole()
+	}
+	if err != nil {
+		return x.brokenBy(err)
+	}
+	x.ttft = x.g.now().Sub(x.start)
+	if f := x.errorInside(); f != nil {
+		return f
+	}
+	x.praise()
+	return nil
+}
+
+// send prepares the upstream request for the candidate.
+func (x *exchange) send() {
+	a := x.candidate.Account
+	x.served = a
+	ch := a.Channel
+	body := x.wireBody(ch.UpstreamModel(x.model))
+	x.buildHead(a, len(body))
+	x.request = upstream.Request{
+		Target: upstream.Target{
+			TLS: ch.BaseURL.TLS, Host: ch.BaseURL.Name, Addr: ch.BaseURL.Addr, Proxy: a.ProxyURL,
+			Dial: ch.Dial, TLSHandshake: ch.TLS, FirstByte: ch.FirstByte, Idle: ch.Idle,
+		},
+		Head: x.head,
+		Body: body,
+	}
+	a.Cell.InFlight.Add(1)
+	a.Cell.LastUsed.Store(x.g.now().UnixMilli())
+	x.flying = true
+	x.g.meters.attempts.Inc()
+}
+
+// brokenBy is an attempt that ended without a whole answer.
+func (x *exchange) brokenBy(err error) *failure {
+	if x.gone.Load() {
+		return &failure{gone: true}
+	}
+	var e *upstream.Error
+	if !errors.As(err, &e) {
+		return &failure{verdict: openai.Transport(false), cause: err}
+	}
+	return &failure{verdict: openai.Transport(e.Timeout), timeout: e.Timeout, cause: err}
+}
+
+// refusedBy is an answer whose status is no success, or that cannot be passed on.
+func (x *exchange) refusedBy(r *upstream.Response) *failure {
+	if coding := r.Header.ContentEncoding(); len(coding) > 0 && !strings.EqualFold(string(coding), "identity") {
+		return &failure{
+			verdict: openai.Classify(&openai.UpstreamError{}), status: 502,
+			cause: errors.New("the upstream encodes its content though it was asked not to"),
+		}
+	}
+	if r.Status >= 200 && r.Status < 300 {
+		return nil
+	}
+	body, err := x.readError(r)
+	if err != nil && x.gone.Load() {
+		return &failure{gone: true}
+	}
+	e := openai.ParseError(r.Status, body)
+	return x.refusal(&e, body)
+}
+
+// readError reads an error's body, as much as is worth reading. One that breaks off still has its status.
+func (x *exchange) readError(r *upstream.Response) ([]byte, error) {
+	var body []byte
+	buf := make([]byte, 4<<10)
+	for len(body) < x.g.options.MaxErrorBody {
+		n, err := r.Read(buf)
+		body = append(body, buf[:n]...)
+		if errors.Is(err, io.EOF) {
+			break
+		}
+		if err != nil {
+			return body, err
+		}
+	}
+	x.mask(body)
+	return body, nil
+}
+
+// refusal is an error that the upstream put into words. body is masked.
+func (x *exchange) refusal(e *openai.UpstreamError, body []byte) *failure {
+	h := &x.response.Header
+	header := func(name string) string { return string(h.Peek(name)) }
+	f := &failure{
+		verdict: openai.Classify(e),
+		status:  e.Status,
+		asked:   openai.RetryAfter(header, x.g.now()),
+		detail:  clip(e.Code+" "+e.Message, 200),
+		answer: &answered{
+			body:        body,
+			contentType: string(h.ContentType()),
+			requestID:   upstreamID(header),
+		},
+	}
+	for name, value := range h.All() {
+		if hasPrefix(name, "x-ratelimit-") {
+			f.answer.headers = append(f.answer.headers, [2]string{string(name), string(value)})
+		}
+	}
+	return f
+}
+
+func upstreamID(header func(string) string) string {
+	if id := header("X-Request-Id"); id != "" {
+		return id
+	}
+	return header("Request-Id")
+}
+
+// readOpening reads a stream up to the end of its first event.
+func (x *exchange) readOpening() error {
+	var scan sse.Scanner
+	scanned := 0
+	for {
+		err := x.readMore(maxOpening)
+		if scan.Feed(x.first.b[scanned:]) >= 0 {
+			x.left = errors.Is(err, io.EOF)
+			return nil
+		}
+		scanned = len(x.first.b)
+		switch {
+		case errors.Is(err, io.EOF):
+			return io.ErrUnexpectedEOF // not one event
+		case err != nil:
+			return err
+		case scanned >= maxOpening:
+			return nil // comments or one huge event: nothing that an error would look like
+		}
+	}
+}
+
+// readWhole reads a plain response to its end, or until it proves to be large.
+func (x *exchange) readWhole() error {
+	for {
+		err := x.readMore(maxWhole)
+		switch {
+		case errors.Is(err, io.EOF):
+			x.left = true
+			return nil
+		case err != nil:
+			return err
+		case len(x.first.b) >= maxWhole:
+			x.large = true
+			return nil
+		}
+	}
+}
+
+// readMore reads once, into x.first, which grows up to most bytes.
+func (x *exchange) readMore(most int) error {
+	if len(x.first.b) == cap(x.first.b) {
+		x.first = x.g.slabs.grow(x.first, most)
+	}
+	b := x.first.b
+	n, err := x.response.Read(b[len(b):cap(b)])
+	x.first.b = b[:len(b)+n]
+	return err
+}
+
+// errorInside is an error that comes with status 200: as the first event of a stream, or as a body.
+func (x *exchange) errorInside() *failure {
+	if x.large {
+		return nil
+	}
+	x.mask(x.first.b)
+	var e openai.UpstreamError
+	var found bool
+	if x.sse {
+		e, found = openai.ParseErrorEvent(x.first.b)
+	} else {
+		e, found = openai.ParseErrorBody(x.first.b)
+	}
+	if !found {
+		return nil
+	}
+	body := append([]byte(nil), x.first.b...)
+	if x.sse {
+		body = append([]byte(nil), sse.Data(x.first.b)...)
+	}
+	f := x.refusal(&e, body)
+	f.answer.contentType = "application/json"
+	return f
+}
+
+func isEventStream(contentType []byte) bool {
+	const want = "text/event-stream"
+	if string(contentType) == want {
+		return true
+	}
+	media, _, err := mime.ParseMediaType(string(contentType))
+	return err == nil && media == want
+}
+
+func clip(s string, most int) string { return s[:min(len(s), most)] }

@@ -1,0 +1,201 @@
+package gateway
+
+import (
+	"sync/atomic"
+	"time"
+	"unsafe"
+
+	"github.com/valyala/fasthttp"
+
+	"fairway/dataplane/internal/dialect/openai"
+	"fairway/dataplane/internal/ingress"
+	"fairway/dataplane/internal/meter"
+	"fairway/dataplane/internal/report"
+	"fairway/dataplane/internal/route"
+	"fairway/dataplane/internal/snapshot"
+	"fairway/dataplane/internal/upstream"
+)
+
+// exchange is one request on its walk. It belongs to one goroutine at a time; only HungUp is called from another. It is
+// pooled with its buffers, so everything that is not a buffer is in the part that reset clears.
+type exchange struct {
+	g *Gateway
+	// Reused with their memory.
+	tap    meter.Tap
+	filter meter.Filter
+	head   []byte              // of the upstream request
+	tried  []*snapshot.Account // what this request must not use (again)
+	trail  []step
+	call   upstream.Call
+	gone   atomic.Bool // the client hung up
+	rng    route.Rand
+	names  [maxModelName]byte // where model's bytes are
+	state
+}
+
+// maxModelName is the longest model name in bytes that openai.PeekBody lets through.
+const maxModelName = 256
+
+// state is what a request starts with empty.
+type state struct {
+	ctx   *fasthttp.RequestCtx
+	op    openai.Operation
+	start time.Time
+
+	snap  *snapshot.Snapshot
+	key   *snapshot.Key
+	group *snapshot.Group
+	pool  *snapshot.Pool
+
+	body  *slab // what the client sent; nil once it is not needed any more
+	held  int64 // of Gateway.bodies
+	wire  *slab // what goes upstream, if that is something else
+	wired wiring
+	peek  openai.Peek
+	size  int64 // of the body
+	model string
+
+	budget   route.Budget
+	budgeted bool // Begin was called
+	retrying bool // Retry was granted
+	watcher  ingress.Watcher
+
+	request   upstream.Request
+	secret    openai.Span // of the account's secret in head
+	candidate *snapshot.Candidate
+	served    *snapshot.Account // whom the last attempt was made with
+	reason    route.Reason
+	response  *upstream.Response
+	flying    bool // the account's in-flight count is up
+	attempt   int
+	last      failure
+
+	first     *slab // what was read of the answer before it was known to be good
+	piece     *slab // what is read next
+	window    *slab // see tail
+	out       counted
+	status    int
+	streaming bool // the response's body is written after Serve has returned
+	large     bool // not a stream of events, but too much to hold
+	sse       bool // a stream of events
+	strip     bool // the client did not ask for the usage that we asked for
+	left      bool // the whole answer has been read
+
+	failed  bool // for the books and the decision log
+	settled bool
+	usage   meter.Usage
+	ttft    time.Duration
+	record  report.Record
+}
+
+// begin takes an exchange for a request.
+func (g *Gateway) begin(ctx *fasthttp.RequestCtx) *exchange {
+	x, _ := g.exchanges.Get().(*exchange)
+	if x == nil {
+		x = &exchange{g: g, rng: route.NewRand()}
+	}
+	x.ctx = ctx
+	x.start = g.now()
+	x.snap = g.snapshots.Current()
+	g.meters.inFlight.Inc()
+	return x
+}
+
+// end is the end of every exchange, exactly once: everything that was taken is given back, and everything is counted.
+func (x *exchange) end() {
+	if x.watcher != nil {
+		// From here on nobody else knows of x.
+		x.watcher.Unwatch()
+	}
+	x.settleUnanswered()
+	x.closeResponse()
+	x.land()
+	x.dropBody()
+	x.g.slabs.put(x.first)
+	x.g.slabs.put(x.piece)
+	x.g.slabs.put(x.window)
+	if x.retrying {
+		x.budget.EndRetry()
+	}
+	if x.budgeted {
+		x.budget.End()
+	}
+	x.g.meters.finished(x)
+	x.logDecision()
+
+	x.call.Reset()
+	x.gone.Store(false)
+	clear(x.tried)
+	clear(x.trail)
+	x.tried, x.trail, x.head = x.tried[:0], x.trail[:0], x.head[:0]
+	if cap(x.head) > 16<<10 || cap(x.tried) > 64 {
+		x.head, x.tried = nil, nil
+	}
+	x.state = state{}
+	x.g.exchanges.Put(x)
+}
+
+// HungUp is called when the client is gone while the request waits.
+func (x *exchange) HungUp() {
+	if !x.gone.Swap(true) {
+		x.g.meters.hangUps.Inc()
+	}
+	x.call.Abort()
+}
+
+// watch has HungUp called from now on.
+func (x *exchange) watch() {
+	if w, ok := x.ctx.Conn().(ingress.Watcher); ok {
+		x.watcher = w
+		w.Watch(x)
+	}
+}
+
+// setModel keeps the name that the client asked for, which must outlive the body.
+func (x *exchange) setModel(name []byte) {
+	n := copy(x.names[:], name)
+	// A view of the exchange's own memory; it changes only after end, when nobody looks any more.
+	x.model = unsafe.String(&x.names[0], n)
+}
+
+func (x *exchange) requestID() string {
+	return string(x.ctx.Response.Header.Peek(ingress.RequestIDHeader))
+}
+
+// commitBody gives back what will not be sent again. What was sent may still be on its way, beside an answer that came
+// early, until the response is closed.
+func (x *exchange) commitBody() {
+	x.peek.Model = nil // a view
+	if x.wire != nil && x.wired.used {
+		x.g.slabs.put(x.body)
+		x.body = nil
+	}
+}
+
+// dropBody gives the request's body back, once the response is closed.
+func (x *exchange) dropBody() {
+	x.g.slabs.put(x.body)
+	x.g.slabs.put(x.wire)
+	x.body, x.wire = nil, nil
+	x.request.Body = nil
+	if x.held > 0 {
+		x.g.bodies.Add(-x.held)
+		x.held = 0
+	}
+}
+
+// closeResponse ends the upstream response, if there is one.
+func (x *exchange) closeResponse() {
+	if x.response != nil {
+		_ = x.response.Close()
+		x.response = nil
+	}
+}
+
+// land ends the attempt under way in the account's count.
+func (x *exchange) land() {
+	if x.flying {
+		x.flying = false
+		x.candidate.Cell.InFlight.Add(-1)
+	}
+}

@@ -1,0 +1,94 @@
+package gateway
+
+import (
+	"fairway/dataplane/internal/dialect/openai"
+	"fairway/dataplane/internal/route"
+	"fairway/dataplane/internal/snapshot"
+	"fairway/pkg/fault"
+)
+
+// findPool finds who can serve the model for the caller's group. What is not there gets the bounded catch-up, once; the
+// answer after that is final.
+func (x *exchange) findPool() *fault.Error {
+	if !x.key.AllowsModel(x.model) {
+		return fault.New(fault.Denied, "the API key may not use the model %q", x.model).
+			WithCode("model_not_allowed").WithParam("model")
+	}
+	pool, ok := x.snap.Pool(x.group, x.model)
+	if !ok {
+		x.awaitPool()
+		if pool, ok = x.snap.Pool(x.group, x.model); !ok {
+			return x.noPool()
+		}
+	}
+	x.pool = pool
+	x.budget = route.BudgetOf(x.group, x.snap.Settings())
+	return nil
+}
+
+func (x *exchange) awaitPool() {
+	id, model := x.group.ID, x.model
+	x.catchUp("pool/"+string(id)+"/"+model, func(s *snapshot.Snapshot) bool {
+		g, ok := s.Group(id)
+		if !ok {
+			return false
+		}
+		_, ok = s.Pool(g, model)
+		return ok
+	})
+	// The group, too, is the newer snapshot's.
+	if g, ok := x.snap.Group(id); ok {
+		x.group = g
+	}
+}
+
+// noPool says why nobody serves the model: it is not served at all, or not now.
+func (x *exchange) noPool() *fault.Error {
+	if x.snap.Listed(x.group, x.model) {
+		return fault.New(fault.Unavailable, "no account is enabled for the model %q", x.model).
+			WithCode("no_account_available").WithParam("model")
+	}
+	return notFound(x.model)
+}
+
+func notFound(model string) *fault.Error {
+	const most = 256
+	return fault.New(fault.NotFound, "the model %q does not exist or you do not have access to it", model[:min(len(model), most)]).
+		WithCode("model_not_found").WithParam("model")
+}
+
+// listModels answers with the models that the key may use.
+func (x *exchange) listModels() *fault.Error {
+	names := x.snap.Models(x.group)
+	allowed := make([]string, 0, len(names))
+	for _, name := range names {
+		if x.key.AllowsModel(name) {
+			allowed = append(allowed, name)
+		}
+	}
+	x.answerJSON(openai.AppendModels(nil, allowed))
+	return nil
+}
+
+// describeModel answers with one model, if the key may use it and somebody serves it.
+func (x *exchange) describeModel(model string) *fault.Error {
+	x.model = model
+	if !x.key.AllowsModel(model) {
+		return notFound(model)
+	}
+	if _, ok := x.snap.Pool(x.group, model); !ok {
+		x.awaitPool()
+		if _, ok = x.snap.Pool(x.group, model); !ok {
+			return notFound(model)
+		}
+	}
+	x.answerJSON(openai.AppendModel(nil, model))
+	return nil
+}
+
+// answerJSON answers with a body of our own.
+func (x *exchange) answerJSON(body []byte) {
+	x.status = 200
+	x.ctx.Response.Header.SetContentType("application/json")
+	x.ctx.Response.SetBodyRaw(body)
+}

@@ -1,0 +1,193 @@
+// Package gateway is the walk of one request through the proxy, readable from top to bottom: who calls (caller.go), what
+// is asked (body.go, find.go), which accounts are tried (attempts.go, attempt.go), what an answer means (failure.go,
+// health.go), how it reaches the client (answer.go, relay.go), and what is put on the books (settle.go).
+//
+// One snapshot is pinned for the whole walk, with one bounded exception: what is missing from it may be awaited once.
+// Bytes pass through; only the model's name, credentials and stream_options.include_usage are spliced. Retries happen
+// before the first byte to the client and never after. Every request that reached an upstream is settled exactly once,
+// before its client can see the last byte.
+//
+// It refuses to ask anybody but its own memory, to let a request choose its destination, to pass a client's credentials
+// or identity on, to pass an upstream's secrets back, and to retry on an account that has failed the request.
+package gateway
+
+import (
+	"fmt"
+	"log/slog"
+	"runtime/debug"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/valyala/fasthttp"
+
+	"fairway/dataplane/internal/auth"
+	"fairway/dataplane/internal/dialect/openai"
+	"fairway/dataplane/internal/ingress"
+	"fairway/dataplane/internal/report"
+	"fairway/dataplane/internal/snapshot"
+	"fairway/dataplane/internal/upstream"
+	"fairway/pkg/fault"
+)
+
+// Sink takes the record of a finished request. It must not block and must not keep the record: Append returns when it is
+// safe from the end of this process, or with the reason why it is not.
+type Sink interface {
+	Append(r *report.Record) error
+}
+
+// Deps are the collaborators of a Gateway.
+type Deps struct {
+	Snapshots *snapshot.Holder
+	Upstream  *upstream.Pool
+	Sink      Sink
+	Log       *slog.Logger          // nil = none
+	Registry  prometheus.Registerer // nil = no metrics
+	Now       func() time.Time      // nil = time.Now
+}
+
+// Options of a Gateway. The zero value works.
+type Options struct {
+	MaxBody      int64         // bytes of one request's body; 0 = 32 MiB
+	MaxBodies    int64         // bytes of all bodies that are held at once; 0 = 1 GiB
+	DisableFor   time.Duration // how long an account rests whose credential was refused; 0 = 5 min
+	ExcludeFor   time.Duration // how long a channel is not asked for a model that it does not know; 0 = 10 min
+	MaxErrorBody int           // bytes of an upstream's error that are read; 0 = 64 KiB
+}
+
+func (o Options) withDefaults() Options {
+	if o.MaxBody <= 0 {
+		o.MaxBody = 32 << 20
+	}
+	if o.MaxBodies <= 0 {
+		o.MaxBodies = 1 << 30
+	}
+	if o.DisableFor <= 0 {
+		o.DisableFor = 5 * time.Minute
+	}
+	if o.ExcludeFor <= 0 {
+		o.ExcludeFor = 10 * time.Minute
+	}
+	if o.MaxErrorBody <= 0 {
+		o.MaxErrorBody = 64 << 10
+	}
+	return o
+}
+
+// Gateway serves requests. It is safe for concurrent use and starts no goroutine.
+type Gateway struct {
+	snapshots *snapshot.Holder
+	upstream  *upstream.Pool
+	sink      Sink
+	log       *slog.Logger
+	now       func() time.Time
+	options   Options
+
+	auth      *auth.Authenticator
+	meters    *meters
+	bodies    atomic.Int64 // bytes of bodies that are held
+	excluded  exclusions
+	slabs     slabs
+	exchanges sync.Pool
+}
+
+// New returns a gateway.
+func New(d Deps, o Options) *Gateway {
+	if d.Log == nil {
+		d.Log = slog.New(slog.DiscardHandler)
+	}
+	if d.Now == nil {
+		d.Now = time.Now
+	}
+	return &Gateway{
+		snapshots: d.Snapshots,
+		upstream:  d.Upstream,
+		sink:      d.Sink,
+		log:       d.Log,
+		now:       d.Now,
+		options:   o.withDefaults(),
+		auth:      auth.New(),
+		meters:    newMeters(d.Registry),
+	}
+}
+
+// Serve handles one request. It is the handler for ingress.New.
+func (g *Gateway) Serve(ctx *fasthttp.RequestCtx) {
+	x := g.begin(ctx)
+	defer func() {
+		if p := recover(); p != nil {
+			x.panicked(p)
+			x.refuse(fault.New(fault.Internal, "internal error"))
+		}
+		if !x.streaming {
+			x.end()
+		}
+	}()
+	if f := x.serve(); f != nil {
+		x.refuse(f)
+	}
+}
+
+// serve is the walk's first steps: what every operation has in common. A fault is the answer.
+func (x *exchange) serve() *fault.Error {
+	op, model := openai.Parse(x.ctx.Request.Header.RequestURI())
+	x.op = op
+	if op == openai.Unknown {
+		return fault.New(fault.NotFound, "unknown request URL").WithCode("unknown_url")
+	}
+	if string(x.ctx.Request.Header.Method()) != op.Method() {
+		x.ctx.Response.Header.Set("Allow", op.Method())
+		return fault.New(fault.Invalid, "this URL answers to %s only", op.Method()).
+			WithStatus(fasthttp.StatusMethodNotAllowed).WithCode("method_not_allowed")
+	}
+	if f := x.findCaller(); f != nil {
+		return f
+	}
+	switch op {
+	case openai.Models:
+		return x.listModels()
+	case openai.Model:
+		return x.describeModel(model)
+	}
+	return x.relay()
+}
+
+// relay is the walk of the operations that go upstream.
+func (x *exchange) relay() *fault.Error {
+	if f := x.readBody(); f != nil {
+		return f
+	}
+	if f := x.peekBody(); f != nil {
+		return f
+	}
+	if f := x.findPool(); f != nil {
+		return f
+	}
+	x.watch()
+	x.budget.Begin()
+	x.budgeted = true
+	return x.attempts()
+}
+
+// refuse answers with a fault.
+func (x *exchange) refuse(f *fault.Error) {
+	x.settleUnanswered()
+	if x.gone.Load() {
+		// Nobody reads it; what the metrics see is that the client left.
+		f = fault.New(fault.Canceled, "the client closed the request")
+	}
+	x.status = f.HTTPStatus()
+	x.debugHeaders()
+	ingress.Refuse(x.ctx, f)
+	if x.gone.Load() {
+		x.ctx.Response.SetConnectionClose()
+	}
+}
+
+func (x *exchange) panicked(p any) {
+	x.g.meters.panics.Inc()
+	x.failed = true
+	x.g.log.Error("request panicked", "request_id", x.requestID(), "operation", x.op.String(),
+		"panic", fmt.Sprint(p), "stack", string(debug.Stack()))
+}

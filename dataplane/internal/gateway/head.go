@@ -1,0 +1,238 @@
+package gateway
+
+import (
+	"bytes"
+	"strconv"
+	"strings"
+
+	"fairway/dataplane/internal/snapshot"
+)
+
+// buildHead writes the head of the upstream request for an account, with a body of size bytes. Only what the client said
+// about the content passes: whatever concerns its connection, its credentials or who it is ends here.
+func (x *exchange) buildHead(a *snapshot.Account, size int) {
+	ch := a.Channel
+	h := x.head[:0]
+	h = append(h, "POST "...)
+	h = append(h, ch.BaseURL.Path...)
+	h = append(h, x.op.Path()...)
+	h = append(h, " HTTP/1.1\r\nHost: "...)
+	h = append(h, ch.BaseURL.Host...)
+	h = append(h, "\r\nAuthorization: Bearer "...)
+	x.secret.Start = len(h)
+	h = append(h, a.Secret.Reveal()...)
+	x.secret.End = len(h)
+	h = append(h, "\r\nContent-Length: "...)
+	h = strconv.AppendInt(h, int64(size), 10)
+	h = append(h, "\r\nAccept-Encoding: identity\r\n"...)
+	if a.Organization != "" {
+		h = appendHeader(h, "OpenAI-Organization", a.Organization)
+	}
+	h = x.appendClientHeaders(h, ch.Headers)
+	for _, set := range ch.Headers {
+		h = appendHeader(h, set.Name, set.Value)
+	}
+	h = append(h, "\r\n"...)
+	x.head = h
+}
+
+func appendHeader(h []byte, name, value string) []byte {
+	h = append(h, name...)
+	h = append(h, ": "...)
+	h = append(h, value...)
+	return append(h, "\r\n"...)
+}
+
+// appendClientHeaders copies, as they were spelt, the client's headers that pass and that the channel does not set.
+// ingress has checked each line.
+func (x *exchange) appendClientHeaders(h []byte, set []snapshot.Header) []byte {
+	raw := x.ctx.Request.Header.RawHeaders()
+	names := connectionNames(raw)
+	var typed bool
+	var once onceHeaders
+	for line := range headerLines(raw) {
+		name, value := splitHeader(line)
+		if isName(name, "content-type") {
+			if typed {
+				continue
+			}
+			typed = true
+		} else if endsHere(name) || names && namedByConnection(raw, name) || once.again(name) {
+			continue
+		}
+		if overridden(set, name) {
+			continue
+		}
+		h = append(h, name...)
+		h = append(h, ": "...)
+		h = append(h, value...)
+		h = append(h, "\r\n"...)
+	}
+	if !typed && !overridden(set, []byte("content-type")) {
+		h = append(h, "Content-Type: application/json\r\n"...)
+	}
+	return h
+}
+
+// headerLines yields the lines of raw headers without their CRLF, up to the blank one.
+func headerLines(raw []byte) func(yield func([]byte) bool) {
+	return func(yield func([]byte) bool) {
+		for len(raw) > 0 {
+			end := bytes.IndexByte(raw, '\n')
+			if end < 2 || !yield(raw[:end-1]) {
+				return
+			}
+			raw = raw[end+1:]
+		}
+	}
+}
+
+func splitHeader(line []byte) (name, value []byte) {
+	name, value, _ = bytes.Cut(line, []byte{':'})
+	return name, bytes.Trim(value, " \t")
+}
+
+// isName compares a header's name with one in lower case.
+func isName(name []byte, lower string) bool {
+	return len(name) == len(lower) && bytes.EqualFold(name, []byte(lower))
+}
+
+func hasPrefix(name []byte, lower string) bool {
+	return len(name) >= len(lower) && bytes.EqualFold(name[:len(lower)], []byte(lower))
+}
+
+// endsHere says whether a client's header stays with us: it belongs to the connection, it is a credential, it says who
+// or where the client is, or it is ours to set. Names of organisations and projects go with the credential: a foreign
+// one would make the upstream refuse the account.
+func endsHere(name []byte) bool {
+	for _, prefix := range [...]string{"x-forwarded-", "proxy-", "x-fairway-", "cf-", "x-original-"} {
+		if hasPrefix(name, prefix) {
+			return true
+		}
+	}
+	return isOneOf(name, endingHere[:])
+}
+
+// endingHere are the headers of endsHere by name.
+var endingHere = [...]string{ //nolint:gochecknoglobals // a constant table; Go has no constant of this type
+	// Of the connection.
+	"connection", "keep-alive", "te", "trailer", "transfer-encoding", "upgrade", "expect",
+	// Credentials.
+	"authorization", "api-key", "x-api-key", "x-goog-api-key", "cookie", "cookie2", "openai-organization", "openai-project",
+	// Who the client is, and how it came here.
+	"forwarded", "via", "x-real-ip", "x-client-ip", "true-client-ip", "x-request-id",
+	// Ours to set.
+	"host", "content-length", "accept-encoding",
+}
+
+// isOneOf says whether a header's name, in any case, is among names in lower case.
+func isOneOf(name []byte, names []string) bool {
+	for _, n := range names {
+		if len(n) == len(name) && name[0]|0x20 == n[0] && isName(name, n) {
+			return true
+		}
+	}
+	return false
+}
+
+// connectionNames says whether any Connection header names more than what it says about the connection itself.
+func connectionNames(raw []byte) bool {
+	for line := range headerLines(raw) {
+		if name, value := splitHeader(line); isName(name, "connection") && !isName(value, "close") &&
+			!isName(value, "keep-alive") {
+			return true
+		}
+	}
+	return false
+}
+
+// namedByConnection says whether a Connection header makes name hop-by-hop.
+func namedByConnection(raw, name []byte) bool {
+	for line := range headerLines(raw) {
+		n, value := splitHeader(line)
+		if !isName(n, "connection") {
+			continue
+		}
+		for len(value) > 0 {
+			item, rest, _ := bytes.Cut(value, []byte{','})
+			if bytes.EqualFold(bytes.Trim(item, " \t"), name) {
+				return true
+			}
+			value = rest
+		}
+	}
+	return false
+}
+
+// onceHeaders are headers of which the first counts.
+type onceHeaders struct{ accept, agent, idempotency bool }
+
+func (o *onceHeaders) again(name []byte) bool {
+	var met *bool
+	switch {
+	case isName(name, "accept"):
+		met = &o.accept
+	case isName(name, "user-agent"):
+		met = &o.agent
+	case isName(name, "idempotency-key"):
+		met = &o.idempotency
+	default:
+		return false
+	}
+	was := *met
+	*met = true
+	return was
+}
+
+func overridden(set []snapshot.Header, name []byte) bool {
+	for i := range set {
+		if len(set[i].Name) == len(name) && strings.EqualFold(set[i].Name, string(name)) {
+			return true
+		}
+	}
+	return false
+}
+
+// passesBack says whether a header of an upstream's response goes on to the client.
+func passesBack(name []byte) bool {
+	for _, prefix := range [...]string{"proxy-", "x-fairway-", "cf-", "set-cookie"} {
+		if hasPrefix(name, prefix) {
+			return false
+		}
+	}
+	return !isOneOf(name, stayingBack[:])
+}
+
+// stayingBack are the headers of passesBack by name: those of the connection or of the upstream's host, those that would
+// send the client somewhere else, and those that are ours to say.
+var stayingBack = [...]string{ //nolint:gochecknoglobals // a constant table; Go has no constant of this type
+	"connection", "keep-alive", "te", "trailer", "transfer-encoding", "upgrade", "content-length", "content-encoding",
+	"server", "via", "alt-svc", "strict-transport-security", "location", "www-authenticate", "x-should-retry",
+}
+
+// isUpstreamID says whether a header is the upstream's name for the request; ours has the same.
+func isUpstreamID(name []byte) bool {
+	return isName(name, "x-request-id") || isName(name, "request-id")
+}
+
+// mask overwrites the account's secret in p, wherever it is. Its length stays, so no framing changes.
+func (x *exchange) mask(p []byte) { maskSecret(p, x.head[x.secret.Start:x.secret.End]) }
+
+// shortestSecret is from which length on a secret is looked for: a shorter one could be any word.
+const shortestSecret = 8
+
+func maskSecret(p, secret []byte) {
+	if len(secret) < shortestSecret {
+		return
+	}
+	for {
+		i := bytes.Index(p, secret)
+		if i < 0 {
+			return
+		}
+		for j := range secret {
+			p[i+j] = '*'
+		}
+		p = p[i+len(secret):]
+	}
+}

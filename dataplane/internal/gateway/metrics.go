@@ -1,0 +1,122 @@
+package gateway
+
+import (
+	"github.com/prometheus/client_golang/prometheus"
+
+	"fairway/dataplane/internal/dialect/openai"
+)
+
+// classes are the values of the label "status".
+var classes = [...]string{"other", "1xx", "2xx", "3xx", "4xx", "5xx", "canceled"} //nolint:gochecknoglobals // a constant table; Go has no constant of this type
+
+// meters are counters that are looked up before the first request, but for those of failures.
+type meters struct {
+	requests  [openai.Count][len(classes)]prometheus.Counter
+	durations [openai.Count]prometheus.Observer
+	ttft      [openai.Count]prometheus.Observer
+
+	inFlight        prometheus.Gauge
+	attempts        prometheus.Counter
+	attemptFailures *prometheus.CounterVec
+	retries         prometheus.Counter
+	budgetSpent     prometheus.Counter
+	disabled        prometheus.Counter
+	missFound       prometheus.Counter
+	missFinal       prometheus.Counter
+	hangUps         prometheus.Counter
+	panics          prometheus.Counter
+	lost            prometheus.Counter
+	input           prometheus.Counter
+	cached          prometheus.Counter
+	output          prometheus.Counter
+	estimated       prometheus.Counter
+	unpriced        prometheus.Counter
+}
+
+// seconds are the buckets of durations: from a cache's answer to a long reasoning.
+var seconds = []float64{.005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600} //nolint:gochecknoglobals // a constant table; Go has no constant of this type
+
+func newMeters(r prometheus.Registerer) *meters {
+	var all []prometheus.Collector
+	counter := func(name, help string) prometheus.Counter {
+		c := prometheus.NewCounter(prometheus.CounterOpts{Name: name, Help: help})
+		all = append(all, c)
+		return c
+	}
+	counters := func(name, help string, labels ...string) *prometheus.CounterVec {
+		c := prometheus.NewCounterVec(prometheus.CounterOpts{Name: name, Help: help}, labels)
+		all = append(all, c)
+		return c
+	}
+	histograms := func(name, help string) *prometheus.HistogramVec {
+		h := prometheus.NewHistogramVec(prometheus.HistogramOpts{Name: name, Help: help, Buckets: seconds},
+			[]string{"operation"})
+		all = append(all, h)
+		return h
+	}
+	requests := counters("fairway_requests_total", "Requests by operation and by the class of the status they were answered with; canceled = the client left.",
+		"operation", "status")
+	durations := histograms("fairway_request_duration_seconds", "From a request's head to the last byte of its answer.")
+	ttft := histograms("fairway_time_to_first_byte_seconds", "From a request's head to the first event, or the whole, of a successful answer.")
+	misses := counters("fairway_misses_total", "Requests that awaited state which their snapshot lacked, by how that ended.", "result")
+	tokens := counters("fairway_tokens_total", "Tokens of settled requests; input includes cached.", "kind")
+	m := &meters{
+		inFlight:        prometheus.NewGauge(prometheus.GaugeOpts{Name: "fairway_requests_in_flight", Help: "Requests under way."}),
+		attempts:        counter("fairway_attempts_total", "Requests sent to upstreams."),
+		attemptFailures: counters("fairway_attempt_failures_total", "Attempts that failed, by what that meant.", "reason"),
+		retries:         counter("fairway_retries_total", "Attempts after a request's first."),
+		budgetSpent:     counter("fairway_retry_budget_exhausted_total", "Retries that were not made because the group's budget was spent."),
+		disabled:        counter("fairway_accounts_disabled_total", "Times that an account was put to rest because its credential was refused."),
+		missFound:       misses.WithLabelValues("found"),
+		missFinal:       misses.WithLabelValues("final"),
+		hangUps:         counter("fairway_client_hangups_total", "Clients that left while their request was under way."),
+		panics:          counter("fairway_request_panics_total", "Requests that panicked."),
+		lost:            counter("fairway_usage_records_lost_total", "Usage records that could not be kept."),
+		input:           tokens.WithLabelValues("input"),
+		cached:          tokens.WithLabelValues("cached"),
+		output:          tokens.WithLabelValues("output"),
+		estimated:       counter("fairway_usage_estimated_total", "Settled requests whose tokens are estimates."),
+		unpriced:        counter("fairway_usage_unpriced_total", "Settled requests whose model has no price."),
+	}
+	for op := range openai.Count {
+		name := openai.Operation(op).String()
+		for class := range classes {
+			m.requests[op][class] = requests.WithLabelValues(name, classes[class])
+		}
+		m.durations[op] = durations.WithLabelValues(name)
+		m.ttft[op] = ttft.WithLabelValues(name)
+	}
+	if r != nil {
+		r.MustRegister(append(all, m.inFlight)...)
+	}
+	return m
+}
+
+// finished counts an exchange at its end.
+func (m *meters) finished(x *exchange) {
+	m.inFlight.Dec()
+	class := 0
+	switch {
+	case x.gone.Load():
+		class = len(classes) - 1
+	case x.status >= 100 && x.status < 600:
+		class = x.status / 100
+	}
+	m.requests[x.op][class].Inc()
+	m.durations[x.op].Observe(x.g.now().Sub(x.start).Seconds())
+	if x.ttft > 0 {
+		m.ttft[x.op].Observe(x.ttft.Seconds())
+	}
+	if !x.settled {
+		return
+	}
+	m.input.Add(float64(x.usage.Input))
+	m.cached.Add(float64(x.usage.Cached))
+	m.output.Add(float64(x.usage.Output))
+	if x.usage.Estimated {
+		m.estimated.Inc()
+	}
+	if x.record.Unpriced {
+		m.unpriced.Inc()
+	}
+}

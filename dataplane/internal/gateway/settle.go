@@ -1,0 +1,117 @@
+package gateway
+
+import (
+	"fairway/dataplane/internal/dialect/openai"
+	"fairway/dataplane/internal/meter"
+	"fairway/dataplane/internal/report"
+	"fairway/pkg/money"
+)
+
+// settleWhole settles a plain response that has arrived completely.
+func (x *exchange) settleWhole() {
+	if x.settled {
+		return
+	}
+	whole := x.left && x.first != nil
+	window := x.first.bytes()
+	if !whole {
+		window = x.tail()
+	}
+	u, ok := openai.ParseUsage(window)
+	if !ok && !whole {
+		u, ok = openai.ParseUsage(x.tap.Head())
+	}
+	switch {
+	case ok:
+		x.settle(meter.Usage{Tokens: u}, false)
+	case whole:
+		x.settle(x.estimate(int64(openai.BodyText(window))), false)
+	default:
+		x.settle(x.estimate(x.tap.Bytes()), false)
+	}
+}
+
+// settleStream settles a stream that has ended, well or not.
+func (x *exchange) settleStream(failed bool) {
+	if x.settled {
+		return
+	}
+	u, ok := openai.ParseUsage(x.tail())
+	if !ok {
+		x.settle(x.estimate(x.tap.TextBytes()), failed)
+		return
+	}
+	x.settle(meter.Usage{Tokens: u}, failed)
+}
+
+// tail is the end of what the tap has seen, valid until the next call.
+func (x *exchange) tail() []byte {
+	if x.window == nil {
+		x.window = x.g.slabs.get(meter.TailSize)
+	}
+	x.window.b = x.tap.AppendTail(x.window.b[:0])
+	return x.window.b
+}
+
+// settlePart settles what was delivered of an answer that did not end: nobody says what that was.
+func (x *exchange) settlePart(failed bool) {
+	if x.settled {
+		return
+	}
+	if x.sse {
+		x.settleStream(failed)
+		return
+	}
+	x.settle(x.estimate(x.tap.Bytes()), failed)
+}
+
+// settleUnanswered settles a request that reached an upstream and got no answer to deliver. One that reached none is no
+// usage.
+func (x *exchange) settleUnanswered() {
+	if x.settled || x.attempt == 0 {
+		return
+	}
+	x.settle(meter.Usage{Estimated: x.gone.Load()}, !x.gone.Load())
+}
+
+// estimate is the usage that nobody told, from the text that went in and the text that was delivered.
+func (x *exchange) estimate(text int64) meter.Usage {
+	if x.op == openai.Embeddings {
+		text = 0 // vectors are not billed
+	}
+	return meter.Estimate(int64(x.peek.TextBytes), text)
+}
+
+// settle puts the request on the books, once: with the account that served it last, the prices of the pinned snapshot,
+// and the ratios of that account's channel and of the caller's group.
+func (x *exchange) settle(u meter.Usage, failed bool) {
+	x.settled, x.usage = true, u
+	x.failed = x.failed || failed
+	account := x.served
+	r := &x.record
+	*r = report.Record{
+		TimeMS:    x.g.now().UnixMilli(),
+		KeyID:     string(x.key.ID),
+		ChannelID: string(account.Channel.ID),
+		AccountID: string(account.ID),
+		Model:     x.model,
+		Error:     failed,
+		Input:     u.Input,
+		Cached:    u.Cached,
+		Output:    u.Output,
+		Estimated: u.Estimated,
+		Unpriced:  true,
+	}
+	if m, ok := x.snap.Model(x.model); ok && m.Priced {
+		cost, err := money.Cost(u.Tokens, m.Prices, account.Channel.PriceRatio, x.group.PriceRatio)
+		if err != nil {
+			x.g.log.Error("cannot price a request", "request_id", x.requestID(), "model", x.model, "error", err)
+		} else {
+			r.CostNanoUSD, r.Unpriced, r.PriceVersion = int64(cost), false, m.PriceVersion
+		}
+	}
+	if err := x.g.sink.Append(r); err != nil {
+		x.g.meters.lost.Inc()
+		x.g.log.Error("cannot keep a usage record", "request_id", x.requestID(), "error", err)
+	}
+}

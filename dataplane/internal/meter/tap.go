@@ -1,0 +1,118 @@
+// Package meter watches a response go by and says afterwards what it used: Tap keeps the ends of a stream and counts,
+// Filter takes out the events that the client did not ask for, and Estimate stands in where nobody said.
+//
+// It refuses to decode events (what must be parsed is parsed once, at the end, by the dialect), to hold more of a response
+// than its windows and one unfinished event, and to know any dialect: those are functions that it is given.
+package meter
+
+import "bytes"
+
+const (
+	// HeadSize is how much of a response a Tap remembers from its beginning, in bytes.
+	HeadSize = 2 << 10
+	// TailSize is how much it remembers from the end, in bytes.
+	TailSize = 8 << 10
+
+	// carrySize is what of the stream before is looked at again to find a mark that was cut: "\ndata: " and a mark.
+	carrySize = 32
+)
+
+// Tap watches one response. Reset makes it ready for another; it keeps its memory. Not safe for concurrent use.
+type Tap struct {
+	head  []byte
+	tail  Window
+	mark  string
+	text  func(piece []byte) int
+	bytes int64
+	texts int64
+	done  bool
+	carry [carrySize]byte
+	have  int
+}
+
+// Reset starts a response. mark is the data of the event that ends a stream ("" = none does), of at most 20 bytes; text
+// says about how many bytes of a piece are generated text (nil = none).
+func (t *Tap) Reset(mark string, text func(piece []byte) int) {
+	t.head = t.head[:0]
+	t.tail.Reset()
+	t.mark, t.text = mark, text
+	t.bytes, t.texts, t.done, t.have = 0, 0, false, 0
+}
+
+// Feed watches the next piece, exactly as the upstream sent it.
+func (t *Tap) Feed(p []byte) {
+	if len(p) == 0 {
+		return
+	}
+	t.bytes += int64(len(p))
+	if room := HeadSize - len(t.head); room > 0 {
+		t.head = append(t.head, p[:min(room, len(p))]...)
+	}
+	t.tail.Write(p, TailSize)
+	if t.text != nil {
+		t.texts += int64(t.text(p))
+	}
+	if t.mark != "" {
+		t.look(p)
+	}
+}
+
+// look finds the mark as the whole data of an event, wherever the pieces were cut.
+func (t *Tap) look(p []byte) {
+	if !t.done {
+		t.done = t.marked(p, t.bytes == int64(len(p)))
+	}
+	if !t.done && t.have > 0 {
+		var seam [2 * carrySize]byte
+		n := copy(seam[:], t.carry[:t.have])
+		n += copy(seam[n:], p[:min(len(p), carrySize)])
+		t.done = t.marked(seam[:n], t.bytes-int64(len(p)) == int64(t.have))
+	}
+	if len(p) >= carrySize {
+		t.have = copy(t.carry[:], p[len(p)-carrySize:])
+		return
+	}
+	if keep := carrySize - len(p); t.have > keep {
+		copy(t.carry[:], t.carry[t.have-keep:t.have])
+		t.have = keep
+	}
+	t.have += copy(t.carry[t.have:], p)
+}
+
+// marked says whether b has a line "data: <mark>"; first says that b starts the stream.
+func (t *Tap) marked(b []byte, first bool) bool {
+	const field = "data:"
+	for from := 0; ; {
+		i := bytes.Index(b[from:], []byte(t.mark))
+		if i < 0 {
+			return false
+		}
+		at := from + i
+		from = at + 1
+		if at > 0 && b[at-1] == ' ' {
+			at--
+		}
+		if at < len(field) || string(b[at-len(field):at]) != field {
+			continue
+		}
+		at -= len(field)
+		if at == 0 && first || at > 0 && (b[at-1] == '\n' || b[at-1] == '\r') {
+			return true
+		}
+	}
+}
+
+// Done says whether the event that ends a stream has come.
+func (t *Tap) Done() bool { return t.done }
+
+// Bytes is how much has gone by.
+func (t *Tap) Bytes() int64 { return t.bytes }
+
+// TextBytes is about how much generated text has gone by.
+func (t *Tap) TextBytes() int64 { return t.texts }
+
+// Head is the beginning of the response. It is valid until Reset.
+func (t *Tap) Head() []byte { return t.head }
+
+// AppendTail appends the end of the response to dst.
+func (t *Tap) AppendTail(dst []byte) []byte { return t.tail.Append(dst) }

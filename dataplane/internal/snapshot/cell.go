@@ -1,0 +1,54 @@
+package snapshot
+
+import "sync/atomic"
+
+// Cell is the live state of one account in this process. It is keyed by account id, sits beside the snapshots and
+// survives their swaps; it ends with the account. A new credential or a new endpoint starts with a fresh one, so that
+// a late failure of the old credential is not held against the new. Every field may be used by any goroutine.
+//
+// It fills 128 bytes (two cache lines, which is what prefetchers fetch), so that neighbours do not contend.
+type Cell struct {
+	InFlight      atomic.Int32
+	Failures      atomic.Int32  // in a row
+	CooldownUntil atomic.Int64  // unix ms; leave the account alone until then if there is any other
+	HeldUntil     atomic.Int64  // unix ms; as ordered by the provider, or refused by it: not even a panic pick uses it
+	LatencyEWMA   atomic.Uint64 // math.Float64bits of milliseconds to the first byte
+	LastUsed      atomic.Int64  // unix ms
+
+	_ [128 - 4 - 4 - 4*8]byte
+}
+
+// Cool leaves the account alone until the given time (unix ms) as long as others can serve. It never shortens.
+func (c *Cell) Cool(untilMS int64) { raise(&c.CooldownUntil, untilMS) }
+
+// Hold leaves the account alone until the given time (unix ms) whatever happens: its provider said so. It never
+// shortens.
+func (c *Cell) Hold(untilMS int64) { raise(&c.HeldUntil, untilMS) }
+
+// ReadyAt is the time (unix ms) from which nothing keeps requests from the account; 0 or past = now.
+func (c *Cell) ReadyAt() int64 { return max(c.CooldownUntil.Load(), c.HeldUntil.Load()) }
+
+// forgive forgets failures and cooldowns: an operator says that the account is to be tried again.
+func (c *Cell) forgive() {
+	c.Failures.Store(0)
+	c.CooldownUntil.Store(0)
+	c.HeldUntil.Store(0)
+}
+
+func raise(v *atomic.Int64, to int64) {
+	for {
+		old := v.Load()
+		if old >= to || v.CompareAndSwap(old, to) {
+			return
+		}
+	}
+}
+
+// GroupCell is the live state of one group in this process; it survives swaps as a Cell does. It feeds the retry
+// budget.
+type GroupCell struct {
+	Active  atomic.Int64 // requests under way
+	Retries atomic.Int64 // of these, in a second or later attempt
+
+	_ [128 - 2*8]byte
+}

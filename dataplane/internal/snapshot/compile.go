@@ -1,0 +1,316 @@
+package snapshot
+
+import (
+	"errors"
+	"fmt"
+	"net/netip"
+	"net/url"
+	"runtime"
+	"slices"
+	"strings"
+	"time"
+	"unique"
+
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/types/known/durationpb"
+
+	"fairway/pkg/clientkey"
+	syncv1 "fairway/pkg/gen/fairway/sync/v1"
+	"fairway/pkg/money"
+	"fairway/pkg/secret"
+)
+
+// A form is what one resource compiles to, by itself: *Channel, *Account (without channel and cell), *Group (without
+// routes and cell), *Key, *Model or *settings. A kind that this build does not know has a nil form: it is kept, so that
+// digests agree, and not used.
+type form any
+
+// settings is the form of a SettingsState.
+type settings struct {
+	Settings
+	hasher *clientkey.Hasher
+}
+
+// defaults of resource.v1, for a control plane that leaves them out.
+const (
+	defaultWeight    = 100
+	defaultDial      = 10 * time.Second
+	defaultTLS       = 10 * time.Second
+	defaultFirstByte = 300 * time.Second
+	defaultIdle      = 120 * time.Second
+)
+
+// compile turns a body into its form. Whatever the body is, it returns; its errors name what is wrong and never repeat
+// a secret.
+func compile(kind syncv1.Kind, id string, version int64, body []byte) (f form, err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			f, err = nil, panicked(p)
+		}
+	}()
+	switch kind {
+	case syncv1.Kind_KIND_CHANNEL:
+		return compileChannel(id, body)
+	case syncv1.Kind_KIND_ACCOUNT:
+		return compileAccount(id, body)
+	case syncv1.Kind_KIND_GROUP:
+		return compileGroup(id, body)
+	case syncv1.Kind_KIND_KEY:
+		return compileKey(id, body)
+	case syncv1.Kind_KIND_MODEL:
+		return compileModel(version, body)
+	case syncv1.Kind_KIND_SETTINGS:
+		return compileSettings(body)
+	default:
+		return nil, nil
+	}
+}
+
+// panicked describes a panic without its value, which could hold anything; the runtime's own are safe.
+func panicked(p any) error {
+	if e, ok := p.(runtime.Error); ok {
+		return fmt.Errorf("compiling panicked: %w", e)
+	}
+	return fmt.Errorf("compiling panicked with a %T", p)
+}
+
+func unmarshal(body []byte, m proto.Message) error {
+	if err := (proto.UnmarshalOptions{DiscardUnknown: true}).Unmarshal(body, m); err != nil {
+		return errors.New("the body is not a " + string(m.ProtoReflect().Descriptor().Name()))
+	}
+	return nil
+}
+
+func compileChannel(id string, body []byte) (form, error) {
+	st := &syncv1.ChannelState{}
+	if err := unmarshal(body, st); err != nil {
+		return nil, err
+	}
+	base, err := parseBaseURL(st.GetBaseUrl())
+	if err != nil {
+		return nil, err
+	}
+	c := &Channel{
+		ID: ChannelID(id), Name: st.GetName(), Provider: st.GetProvider(), BaseURL: base,
+		Priority: st.GetPriority(), Weight: orDefault(st.GetWeight(), defaultWeight), Disabled: st.GetDisabled(),
+		Models: st.GetModels(), mapping: st.GetModelMapping(),
+	}
+	if c.PriceRatio, err = ratio(st.GetPriceRatioPpm()); err != nil {
+		return nil, err
+	}
+	slices.Sort(c.Models)
+	c.Models = slices.Compact(c.Models)
+	if slices.ContainsFunc(c.Models, func(m string) bool { return !visible(m) }) {
+		return nil, errors.New("models: a name is empty or has characters other than visible ASCII")
+	}
+	for _, to := range c.mapping {
+		if !visible(to) {
+			return nil, errors.New("model_mapping: a name is empty or has characters other than visible ASCII")
+		}
+	}
+	for _, g := range st.GetGroupIds() {
+		c.Groups = append(c.Groups, GroupID(unique.Make(g).Value()))
+	}
+	slices.Sort(c.Groups)
+	c.Groups = slices.Compact(c.Groups)
+	if c.Headers, err = headers(st.GetHeaders()); err != nil {
+		return nil, err
+	}
+	for _, t := range []struct {
+		name string
+		from *durationpb.Duration
+		to   *time.Duration
+		or   time.Duration
+	}{
+		{"dial_timeout", st.GetDialTimeout(), &c.Dial, defaultDial},
+		{"tls_timeout", st.GetTlsTimeout(), &c.TLS, defaultTLS},
+		{"first_byte_timeout", st.GetFirstByteTimeout(), &c.FirstByte, defaultFirstByte},
+		{"idle_timeout", st.GetIdleTimeout(), &c.Idle, defaultIdle},
+	} {
+		switch {
+		case t.from == nil:
+			*t.to = t.or
+		case t.from.AsDuration() <= 0:
+			return nil, fmt.Errorf("%s: must be positive", t.name)
+		default:
+			*t.to = t.from.AsDuration()
+		}
+	}
+	return c, nil
+}
+
+func compileAccount(id string, body []byte) (form, error) {
+	st := &syncv1.AccountState{}
+	if err := unmarshal(body, st); err != nil {
+		return nil, err
+	}
+	if st.GetSecret() != "" && !visible(st.GetSecret()) {
+		return nil, errors.New("secret: has characters other than visible ASCII")
+	}
+	if st.GetOrganization() != "" && !visible(st.GetOrganization()) {
+		return nil, errors.New("organization: has characters other than visible ASCII")
+	}
+	if st.GetChannelId() == "" {
+		return nil, errors.New("channel_id: is empty")
+	}
+	a := &Account{
+		ID: AccountID(id), Name: st.GetName(), Secret: secret.New(st.GetSecret()), Organization: st.GetOrganization(),
+		Weight: orDefault(st.GetWeight(), defaultWeight), Disabled: st.GetDisabled(),
+		channelID: ChannelID(unique.Make(st.GetChannelId()).Value()),
+	}
+	if st.GetProxyUrl() == "" {
+		return a, nil
+	}
+	u, err := url.Parse(st.GetProxyUrl())
+	if err != nil || (u.Scheme != "http" && u.Scheme != "socks5") || u.Hostname() == "" || u.Port() == "" || u.User != nil ||
+		strings.Trim(u.Path, "/") != "" || u.RawQuery != "" {
+		return nil, errors.New("proxy_url: want http://host:port or socks5://host:port")
+	}
+	if s := st.GetProxySecret(); s != "" {
+		user, password, ok := strings.Cut(s, ":")
+		if !ok {
+			return nil, errors.New("proxy_secret: want user:password")
+		}
+		u.User = url.UserPassword(user, password)
+	}
+	a.ProxyURL = u
+	return a, nil
+}
+
+func compileGroup(id string, body []byte) (form, error) {
+	st := &syncv1.GroupState{}
+	if err := unmarshal(body, st); err != nil {
+		return nil, err
+	}
+	r, err := ratio(st.GetPriceRatioPpm())
+	if err != nil {
+		return nil, err
+	}
+	return &Group{ID: GroupID(id), Name: st.GetName(), PriceRatio: r, Strategy: st.GetStrategy()}, nil
+}
+
+func compileKey(id string, body []byte) (form, error) {
+	st := &syncv1.KeyState{}
+	if err := unmarshal(body, st); err != nil {
+		return nil, err
+	}
+	k := &Key{
+		ID: KeyID(id), Name: st.GetName(), Tenant: st.GetTenant(), GroupID: GroupID(unique.Make(st.GetGroupId()).Value()),
+		Disabled: st.GetDisabled(),
+	}
+	if copy(k.mac[:], st.GetMac()) != len(k.mac) || len(st.GetMac()) != len(k.mac) {
+		return nil, fmt.Errorf("mac: has %d bytes, want %d", len(st.GetMac()), len(k.mac))
+	}
+	if t := st.GetExpireTime(); t != nil {
+		if err := t.CheckValid(); err != nil {
+			return nil, errors.New("expire_time: not a time")
+		}
+		// 0 means never here; a key that expired in 1970 has expired.
+		if k.ExpireMS = t.AsTime().UnixMilli(); k.ExpireMS == 0 {
+			k.ExpireMS = 1
+		}
+	}
+	for _, m := range st.GetModels() {
+		if prefix, ok := strings.CutSuffix(m, "*"); ok {
+			k.prefixes = append(k.prefixes, prefix)
+			continue
+		}
+		if k.exact == nil {
+			k.exact = make(map[string]struct{}, len(st.GetModels()))
+		}
+		k.exact[m] = struct{}{}
+	}
+	for _, text := range st.GetAllowedIps() {
+		p, err := parsePrefix(text)
+		if err != nil {
+			return nil, fmt.Errorf("allowed_ips: %q is neither an address nor a CIDR", text)
+		}
+		k.IPs = append(k.IPs, p)
+	}
+	return k, nil
+}
+
+func compileModel(version int64, body []byte) (form, error) {
+	st := &syncv1.ModelState{}
+	if err := unmarshal(body, st); err != nil {
+		return nil, err
+	}
+	if st.GetName() == "" {
+		return nil, errors.New("name: is empty")
+	}
+	m := &Model{Name: st.GetName(), Priced: st.GetPriced()}
+	if !m.Priced {
+		return m, nil
+	}
+	if min(st.GetInput(), st.GetCachedInput(), st.GetOutput()) < 0 {
+		return nil, errors.New("prices: negative")
+	}
+	m.PriceVersion = version
+	m.Prices = money.Prices{
+		Input:       money.NanoUSD(st.GetInput()),
+		CachedInput: money.NanoUSD(st.GetCachedInput()),
+		Output:      money.NanoUSD(st.GetOutput()),
+	}
+	return m, nil
+}
+
+func compileSettings(body []byte) (form, error) {
+	st := &syncv1.SettingsState{}
+	if err := unmarshal(body, st); err != nil {
+		return nil, err
+	}
+	if len(st.GetPepper()) == 0 {
+		return nil, errors.New("pepper: is empty")
+	}
+	d := defaultSettings()
+	return &settings{
+		Settings: Settings{
+			MaxAttempts:        orDefault(int(st.GetMaxAttempts()), d.MaxAttempts),
+			RetryBudgetPercent: orDefault(int(st.GetRetryBudgetPercent()), d.RetryBudgetPercent),
+			RetryBudgetMin:     orDefault(int(st.GetRetryBudgetMin()), d.RetryBudgetMin),
+		},
+		hasher: clientkey.NewHasher(st.GetPepper()),
+	}, nil
+}
+
+// parsePrefix reads a CIDR or a single address; IPv4 in IPv6 counts as IPv4.
+func parsePrefix(text string) (netip.Prefix, error) {
+	if p, err := netip.ParsePrefix(text); err == nil {
+		if p.Addr().Is4In6() && p.Bits() >= 96 {
+			p = netip.PrefixFrom(p.Addr().Unmap(), p.Bits()-96)
+		}
+		return p.Masked(), nil
+	}
+	a, err := netip.ParseAddr(text)
+	if err != nil {
+		return netip.Prefix{}, err
+	}
+	a = a.Unmap().WithZone("")
+	return netip.PrefixFrom(a, a.BitLen()), nil
+}
+
+// ratio reads a ratio in millionths; 0 = 1.
+func ratio(ppm int64) (money.PPM, error) {
+	if ppm < 0 {
+		return 0, errors.New("price_ratio_ppm: negative")
+	}
+	return money.PPM(orDefault(ppm, int64(money.One))), nil
+}
+
+func orDefault[T comparable](v, or T) T {
+	var zero T
+	if v == zero {
+		return or
+	}
+	return v
+}
+
+// visible reports whether s is visible ASCII, and not empty: it can then stand in a header or a request's body as it is.
+func visible(s string) bool {
+	for i := range len(s) {
+		if s[i] <= ' ' || s[i] > '~' {
+			return false
+		}
+	}
+	return s != ""
+}

@@ -1,0 +1,154 @@
+package snapshot
+
+import (
+	"cmp"
+	"slices"
+)
+
+// Candidate is one enabled account of one enabled channel. Candidates are shared by all pools of their channel; the
+// upstream's name of a model is Account.Channel.UpstreamModel(model).
+type Candidate struct {
+	Account *Account
+	Cell    *Cell   // Account.Cell, one step nearer
+	Scale   float32 // 1/(share of the tier's traffic), up to a factor common to the tier: in-flight * Scale compares load
+	Weight  uint32  // among the channel's accounts
+
+	slot slot // of the roster's alias table: here, so that a draw touches as little memory as it can
+}
+
+// Roster is what one channel offers: its enabled accounts. It is immutable and never empty in a Tier.
+type Roster struct {
+	Channel    *Channel
+	Candidates []Candidate // sorted by account id
+}
+
+// newRoster keeps of accounts those that may serve. It returns nil when there are none, or the channel is disabled.
+func newRoster(ch *Channel, accounts []*Account) *Roster {
+	if ch == nil || ch.Disabled {
+		return nil
+	}
+	var total float64
+	weights := make([]uint32, 0, len(accounts))
+	r := &Roster{Channel: ch, Candidates: make([]Candidate, 0, len(accounts))}
+	for _, a := range accounts {
+		if a.Disabled {
+			continue
+		}
+		total += float64(a.Weight)
+		weights = append(weights, a.Weight)
+		r.Candidates = append(r.Candidates, Candidate{Account: a, Cell: a.Cell, Weight: a.Weight})
+	}
+	if len(weights) == 0 {
+		return nil
+	}
+	for i, slot := range aliasTable(weights) {
+		c := &r.Candidates[i]
+		c.Scale = float32(total / (float64(c.Weight) * float64(ch.Weight)))
+		c.slot = slot
+	}
+	return r
+}
+
+// Tier is the channels of one priority. It is immutable and never empty.
+type Tier struct {
+	Priority int32
+	Rosters  []*Roster // sorted by channel id
+	Size     int       // candidates in all of them
+	lanes    []lane    // one per roster
+}
+
+// lane is a roster as a draw sees it.
+type lane struct {
+	slot slot      // of the tier's alias table
+	only Candidate // of a roster of one
+	many *Roster   // nil: there is only one
+}
+
+// Draw turns two random numbers into a candidate: a channel by its weight among the tier's channels, and an account by
+// its weight among the channel's. It takes no lock and allocates nothing.
+func (t *Tier) Draw(r1, r2 uint64) *Candidate {
+	l := &t.lanes[column(len(t.lanes), r1)]
+	if l.slot.passes(r1) {
+		l = &t.lanes[l.slot.alias]
+	}
+	if l.many == nil {
+		return &l.only
+	}
+	candidates := l.many.Candidates
+	c := &candidates[column(len(candidates), r2)]
+	if c.slot.passes(r2) {
+		c = &candidates[c.slot.alias]
+	}
+	return c
+}
+
+// Pool is all that may serve one model for one group. It is immutable.
+type Pool struct {
+	Tiers []Tier // highest priority first; never empty
+}
+
+// newPool sorts rosters into tiers. It takes over the alias tables of old where a tier's weights are the same.
+func newPool(units []*unit, old *Pool) *Pool {
+	rosters := make([]*Roster, 0, len(units))
+	for _, u := range units {
+		if u.roster != nil {
+			rosters = append(rosters, u.roster)
+		}
+	}
+	// Units come sorted by id, and the sort is stable.
+	slices.SortStableFunc(rosters, func(a, b *Roster) int { return cmp.Compare(b.Channel.Priority, a.Channel.Priority) })
+	p := &Pool{}
+	for len(rosters) > 0 {
+		priority := rosters[0].Channel.Priority
+		n := 1
+		for n < len(rosters) && rosters[n].Channel.Priority == priority {
+			n++
+		}
+		p.Tiers = append(p.Tiers, newTier(rosters[:n:n], old))
+		rosters = rosters[n:]
+	}
+	return p
+}
+
+// newTier makes a tier of rosters of one priority.
+func newTier(rosters []*Roster, old *Pool) Tier {
+	t := Tier{Priority: rosters[0].Channel.Priority, Rosters: rosters, lanes: make([]lane, len(rosters))}
+	for i, r := range rosters {
+		t.Size += len(r.Candidates)
+		if len(r.Candidates) == 1 {
+			t.lanes[i].only = r.Candidates[0]
+		} else {
+			t.lanes[i].many = r
+		}
+	}
+	if twin := old.twin(&t); twin != nil {
+		for i := range t.lanes {
+			t.lanes[i].slot = twin.lanes[i].slot
+		}
+		return t
+	}
+	weights := make([]uint32, len(rosters))
+	for i, r := range rosters {
+		weights[i] = r.Channel.Weight
+	}
+	for i, slot := range aliasTable(weights) {
+		t.lanes[i].slot = slot
+	}
+	return t
+}
+
+// twin finds the tier of p whose channel weights are those of t, place by place.
+func (p *Pool) twin(t *Tier) *Tier {
+	if p == nil {
+		return nil
+	}
+	for i := range p.Tiers {
+		o := &p.Tiers[i]
+		if o.Priority == t.Priority && slices.EqualFunc(o.Rosters, t.Rosters, func(a, b *Roster) bool {
+			return a.Channel.Weight == b.Channel.Weight
+		}) {
+			return o
+		}
+	}
+	return nil
+}

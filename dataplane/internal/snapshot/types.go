@@ -1,0 +1,153 @@
+package snapshot
+
+import (
+	"net/netip"
+	"net/url"
+	"slices"
+	"strings"
+	"time"
+
+	"fairway/pkg/clientkey"
+	"fairway/pkg/money"
+	"fairway/pkg/secret"
+)
+
+type (
+	// KeyID is a key's id, as the control plane gave it.
+	KeyID string
+	// ChannelID is a channel's id.
+	ChannelID string
+	// AccountID is an account's id.
+	AccountID string
+	// GroupID is a group's id.
+	GroupID string
+)
+
+// Settings hold for the whole fleet.
+type Settings struct {
+	MaxAttempts        int // per request, the first included
+	RetryBudgetPercent int // retries under way, as a share of a group's active requests
+	RetryBudgetMin     int // retries that are allowed whatever the share says
+}
+
+// defaultSettings are those of resource.v1.RetryPolicy.
+func defaultSettings() Settings {
+	return Settings{MaxAttempts: 3, RetryBudgetPercent: 20, RetryBudgetMin: 3}
+}
+
+// Key is what a client presents, by its MAC. It is immutable.
+type Key struct {
+	ID       KeyID
+	Name     string
+	Tenant   string
+	GroupID  GroupID
+	ExpireMS int64 // unix milliseconds from which the key is refused; 0 = never
+	Disabled bool
+	IPs      []netip.Prefix // who may use it; empty = everybody
+
+	mac clientkey.MAC
+
+	exact    map[string]struct{} // models by name; nil with no prefixes = all
+	prefixes []string            // models by the start of their name
+}
+
+// AllowsModel reports whether the key's model rule lets model through.
+func (k *Key) AllowsModel(model string) bool {
+	if k.exact == nil && k.prefixes == nil {
+		return true
+	}
+	if _, ok := k.exact[model]; ok {
+		return true
+	}
+	for _, p := range k.prefixes {
+		if strings.HasPrefix(model, p) {
+			return true
+		}
+	}
+	return false
+}
+
+// AllowsIP reports whether the key may be used from ip. An invalid address passes only where there is no rule.
+func (k *Key) AllowsIP(ip netip.Addr) bool {
+	if len(k.IPs) == 0 {
+		return true
+	}
+	ip = ip.Unmap().WithZone("")
+	return slices.ContainsFunc(k.IPs, func(p netip.Prefix) bool { return p.Contains(ip) })
+}
+
+// Group is a named set of channels. It is immutable; its cell lives on from snapshot to snapshot.
+type Group struct {
+	ID         GroupID
+	Name       string
+	PriceRatio money.PPM
+	Strategy   int32 // a resource.v1.Strategy
+	Cell       *GroupCell
+
+	routes *routes
+}
+
+// Model is what one model costs. It is immutable.
+type Model struct {
+	Name         string
+	Priced       bool // false: count its usage at no cost
+	Prices       money.Prices
+	PriceVersion int64 // version of the resource; 0 = unpriced
+}
+
+// Header is one header that a channel sets on upstream requests.
+type Header struct{ Name, Value string }
+
+// BaseURL is where a channel leads, taken apart.
+type BaseURL struct {
+	TLS  bool
+	Name string // host alone, without brackets: for SNI
+	Host string // for the Host header: port only where it is not the scheme's
+	Addr string // host:port, to dial
+	Path string // prefix of every path: empty, or with a leading and without a trailing slash
+}
+
+// Channel is one configured route to an upstream endpoint. It is immutable.
+type Channel struct {
+	ID         ChannelID
+	Name       string
+	Provider   int32 // a resource.v1.Provider
+	BaseURL    BaseURL
+	Headers    []Header // sorted by name
+	PriceRatio money.PPM
+	Priority   int32
+	Weight     uint32 // never 0
+	Disabled   bool
+	Models     []string // sorted
+	Groups     []GroupID
+
+	Dial      time.Duration // TCP connection
+	TLS       time.Duration // TLS handshake
+	FirstByte time.Duration // from the request's last byte to the response's first
+	Idle      time.Duration // between two reads of a response
+
+	mapping map[string]string
+}
+
+// UpstreamModel is the name under which the upstream knows model.
+func (c *Channel) UpstreamModel(model string) string {
+	if to, ok := c.mapping[model]; ok {
+		return to
+	}
+	return model
+}
+
+// Account is one credential of a channel. It is immutable; its cell lives on from snapshot to snapshot.
+type Account struct {
+	ID           AccountID
+	Name         string
+	Channel      *Channel // nil while its channel is unknown; never nil in a Pool
+	Secret       secret.String
+	Organization string
+	ProxyURL     *url.URL // with its userinfo; nil = direct
+	Weight       uint32   // never 0
+	Disabled     bool
+	Cell         *Cell
+
+	channelID ChannelID
+}
