@@ -13,7 +13,9 @@ import (
 	"fairway/pkg/version"
 )
 
-func main() {
+func main() { os.Exit(run()) }
+
+func run() int {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	// The first signal drains; a second one, which the default handler gets, ends at once.
@@ -23,6 +25,7 @@ func main() {
 	c.SilenceUsage, c.SilenceErrors = true, true
 	if err := c.ExecuteContext(ctx); err != nil {
 		fmt.Fprintf(os.Stderr, "fairway-dataplane: %v\n", err)
-		os.Exit(1)
+		return 1
 	}
+	return 0
 }

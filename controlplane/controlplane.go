@@ -1,0 +1,148 @@
+// Package controlplane is the door to the control plane: it takes a Config, wires the rooms under internal, runs them in
+// order and stops them in reverse. It refuses to do their work: what is decided about resources, trust, sync or usage is
+// decided in a room.
+package controlplane
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"fairway/controlplane/internal/store"
+	"fairway/pkg/serve"
+	"fairway/pkg/telemetry"
+)
+
+// Config of one control-plane replica.
+type Config struct {
+	// DataDir keeps tokens, the key-encryption key and embedded etcd; mode 0700. Required.
+	DataDir string
+	// Embedded runs etcd inside this process, in DataDir. Otherwise Etcd names a cluster.
+	Embedded bool
+	Etcd     EtcdConfig
+
+	// AdminListen serves the admin API; beyond loopback it needs AdminTLS.
+	AdminListen                       string
+	AdminTLSCertFile, AdminTLSKeyFile string
+	// SyncListen serves proxies and other replicas, with mutual TLS always.
+	SyncListen string
+	// SyncAdvertise is where others reach SyncListen, host:port; empty = the address it listens on.
+	SyncAdvertise string
+	// OpsListen serves health and metrics; beyond loopback metrics need OpsTokenFile.
+	OpsListen    string
+	OpsTokenFile string
+	Pprof        bool
+
+	// KEKFile holds the key-encryption key; created on first start. Empty = DataDir/kek. KEK, when not empty, is used
+	// instead (base64 of 32 bytes).
+	KEKFile string
+	KEK     string
+
+	// Log; nil = none.
+	Log *slog.Logger
+	// Listening is called once, when everything answers; nil = nobody is told.
+	Listening func(Addresses)
+}
+
+// EtcdConfig names an etcd cluster.
+type EtcdConfig struct {
+	Endpoints                 []string
+	CAFile, CertFile, KeyFile string
+	Username, Password        string
+}
+
+// Addresses are what the listeners got, host:port or unix:/path.
+type Addresses struct {
+	Admin, Sync, Ops string
+}
+
+// Run runs one replica until ctx ends. Then it asks its proxies to move, finishes what is under way, and returns nil.
+func Run(ctx context.Context, c Config) error {
+	if c.Log == nil {
+		c.Log = slog.New(slog.DiscardHandler)
+	}
+	if err := c.check(); err != nil {
+		return err
+	}
+	if err := os.MkdirAll(c.DataDir, 0o700); err != nil {
+		return fmt.Errorf("make the data directory: %w", err)
+	}
+	ls, err := c.listen(ctx)
+	if err != nil {
+		return err
+	}
+	defer ls.close()
+	registry := telemetry.NewRegistry()
+	var ready readiness
+	return serve.InOrder(ctx,
+		serve.Part{Name: "ops", Run: func(ctx context.Context) error { return c.serveOps(ctx, ls, registry, &ready) }},
+		serve.Part{Name: "replica", Run: func(ctx context.Context) error { return c.replica(ctx, ls, registry, &ready) }},
+	)
+}
+
+// replica opens the data set and runs the rooms on it.
+func (c Config) replica(ctx context.Context, ls *listeners, registry *prometheus.Registry, ready *readiness) error {
+	var failed <-chan error
+	etcd := store.Config{
+		Endpoints: c.Etcd.Endpoints, CAFile: c.Etcd.CAFile, CertFile: c.Etcd.CertFile, KeyFile: c.Etcd.KeyFile,
+		Username: c.Etcd.Username, Password: password(c.Etcd.Password),
+	}
+	if c.Embedded {
+		e, err := store.StartEmbedded(ctx, store.EmbeddedConfig{Dir: filepath.Join(c.DataDir, "etcd"), Log: c.Log.With("room", "etcd")})
+		if err != nil {
+			return err
+		}
+		defer e.Close()
+		etcd, failed = store.Config{Endpoints: e.Endpoints()}, e.Failed()
+	}
+	st, err := store.Open(ctx, etcd, c.Log.With("room", "store"))
+	if err != nil {
+		if ctx.Err() != nil {
+			return nil
+		}
+		return err
+	}
+	defer func() {
+		if err := st.Close(); err != nil {
+			c.Log.Warn("etcd client not closed", "error", err)
+		}
+	}()
+	r, err := c.wire(ctx, st, ls, registry)
+	if err != nil {
+		return err
+	}
+	r.etcdFailed = failed
+	return r.run(ctx, ready)
+}
+
+// check refuses configurations that cannot work or are not safe, all that is wrong at once.
+func (c Config) check() error {
+	var problems []error
+	bad := func(format string, args ...any) { problems = append(problems, fmt.Errorf(format, args...)) }
+	if c.DataDir == "" {
+		bad("--data-dir is empty")
+	}
+	if !c.Embedded && len(c.Etcd.Endpoints) == 0 {
+		bad("--etcd-endpoints is empty")
+	}
+	if (c.AdminTLSCertFile == "") != (c.AdminTLSKeyFile == "") {
+		bad("--admin-tls-cert-file and --admin-tls-key-file go together")
+	}
+	if !serve.Loopback(c.AdminListen) && c.AdminTLSCertFile == "" {
+		bad("--admin-listen %s can be reached from other hosts, and operators' tokens would travel in the clear: "+
+			"give --admin-tls-cert-file and --admin-tls-key-file, or listen on loopback", c.AdminListen)
+	}
+	if !serve.Loopback(c.OpsListen) && c.OpsTokenFile == "" {
+		bad("the ops listener %s can be reached from other hosts: give --ops-token-file, or listen on loopback", c.OpsListen)
+	}
+	return errors.Join(problems...)
+}
+
+// drainTime is how long proxies get to move elsewhere, and requests to finish.
+const drainTime = 10 * time.Second

@@ -1,0 +1,122 @@
+package ctl
+
+import (
+	"context"
+	"errors"
+	"strconv"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+
+	resourcev1 "fairway/pkg/gen/fairway/resource/v1"
+)
+
+func accounts() kind {
+	return kind{
+		name:    "account",
+		title:   "Account",
+		short:   "Credentials of channels",
+		example: `  fairway account create openai-2 --channel openai --secret-stdin < key.txt`,
+		header:  []string{"name", "channel", "weight", "fingerprint", "state"},
+		fresh:   func(md *resourcev1.Metadata) resource { return &resourcev1.Account{Metadata: md} },
+		row: typedRow(func(r *resourcev1.Account) []string {
+			return []string{r.GetMetadata().GetName(), r.GetChannel(), strconv.Itoa(int(r.GetWeight())),
+				dash(r.GetSecret().GetFingerprint()), state(r.GetDisabled())}
+		}),
+		fields: accountFields,
+		create: createAccountCommand,
+		extra:  rotateCommand,
+	}
+}
+
+func accountFields(fs *pflag.FlagSet) fieldReader {
+	var (
+		weight                 uint32
+		disabled               bool
+		proxyURL, organization string
+		labels                 map[string]string
+	)
+	fs.Uint32Var(&weight, "weight", 0, "share among the channel's accounts (default 100)")
+	fs.BoolVar(&disabled, "disabled", false, "serve nothing")
+	fs.StringVar(&proxyURL, "proxy-url", "", "reach the upstream through http://HOST:PORT or socks5://HOST:PORT")
+	fs.StringVar(&organization, "organization", "", "sent as OpenAI-Organization")
+	fs.StringToStringVar(&labels, "label", nil, "name=value")
+	return typedFields(func(r *resourcev1.Account, c *changes) {
+		c.on("weight", "weight", always(func() { r.Weight = weight }))
+		c.on("disabled", "disabled", always(func() { r.Disabled = disabled }))
+		c.on("proxy-url", "proxy_url", always(func() { r.ProxyUrl = proxyURL }))
+		c.on("organization", "organization", always(func() { r.Organization = organization }))
+		c.on("label", "metadata.labels", always(func() { r.Metadata.Labels = labels }))
+	})
+}
+
+func createAccountCommand(s *session, k kind) *cobra.Command {
+	c := &cobra.Command{
+		Use:     "create NAME --channel CHANNEL",
+		Short:   "Create an account of a channel",
+		Example: k.example,
+		Args:    cobra.ExactArgs(1),
+	}
+	read := k.fields(c.Flags())
+	var channel string
+	var src secretSource
+	c.Flags().StringVar(&channel, "channel", "", "the channel that it belongs to")
+	_ = c.MarkFlagRequired("channel")
+	_ = c.RegisterFlagCompletionFunc("channel", completeNames(s, channels()))
+	src.bind(c.Flags(), "the upstream credential")
+	s.bindWait(c)
+	c.RunE = func(cmd *cobra.Command, args []string) error {
+		r := &resourcev1.Account{Metadata: &resourcev1.Metadata{Name: args[0]}, Channel: channel}
+		if _, err := read(r, cmd.Flags()); err != nil {
+			return err
+		}
+		sec, err := src.read(s)
+		if err != nil {
+			return err
+		}
+		if sec == nil {
+			return errors.New("give the upstream credential with --secret-file, --secret-env or --secret-stdin")
+		}
+		r.Secret = sec
+		return s.call(cmd, func(ctx context.Context, c *clients) error {
+			made, err := c.service(k).create(ctx, r)
+			if err != nil {
+				return err
+			}
+			return s.created(ctx, c, k, made)
+		})
+	}
+	return c
+}
+
+// rotateCommand replaces an account's credential.
+func rotateCommand(s *session, k kind) *cobra.Command {
+	var src secretSource
+	c := &cobra.Command{
+		Use:               "rotate NAME",
+		Short:             "Replace the credential of an account",
+		Example:           "  fairway account rotate openai --secret-stdin --wait < new-key.txt",
+		Args:              cobra.ExactArgs(1),
+		ValidArgsFunction: completeNames(s, k),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			sec, err := src.read(s)
+			if err != nil {
+				return err
+			}
+			if sec == nil {
+				return errors.New("give the new credential with --secret-file, --secret-env or --secret-stdin")
+			}
+			r := &resourcev1.Account{Metadata: &resourcev1.Metadata{Name: args[0]}, Secret: sec}
+			return s.call(cmd, func(ctx context.Context, c *clients) error {
+				got, revision, err := c.service(k).update(ctx, r, []string{"secret"})
+				if err != nil {
+					return err
+				}
+				return s.updated(ctx, c, k, got, revision, []string{"secret"})
+			})
+		},
+	}
+	src.bind(c.Flags(), "the new credential")
+	s.bindWait(c)
+	return c
+}

@@ -1,0 +1,86 @@
+package ctl
+
+import (
+	"encoding/json"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/testing/protocmp"
+	"google.golang.org/protobuf/types/known/durationpb"
+	"google.golang.org/protobuf/types/known/timestamppb"
+
+	adminv1 "fairway/pkg/gen/fairway/admin/v1"
+	resourcev1 "fairway/pkg/gen/fairway/resource/v1"
+)
+
+func TestPlainFormRoundTrip(t *testing.T) {
+	channel := &resourcev1.Channel{
+		Metadata:      &resourcev1.Metadata{Name: "c", Labels: map[string]string{"team": "x"}, CreateTime: timestamppb.New(time.Unix(1e9, 0))},
+		Provider:      resourcev1.Provider_PROVIDER_OPENAI,
+		BaseUrl:       "https://api.openai.com",
+		Models:        []string{"a", "b"},
+		ModelMapping:  map[string]string{"a": "x"},
+		Priority:      -3,
+		Weight:        50,
+		PriceRatioPpm: 1_250_000,
+		Timeouts:      &resourcev1.Timeouts{Idle: durationpb.New(90 * time.Second)},
+	}
+	model := &resourcev1.Model{Metadata: &resourcev1.Metadata{Name: "m"},
+		Prices: &resourcev1.Prices{Input: 1_000_000_000_000_000, CachedInput: proto.Int64(0), Output: 3}}
+	for _, m := range []resource{channel, model} {
+		raw, err := json.Marshal(toPlain(m, false))
+		if err != nil {
+			t.Fatal(err)
+		}
+		var plain map[string]any
+		if err := json.Unmarshal(raw, &plain); err != nil {
+			t.Fatal(err)
+		}
+		got := m.ProtoReflect().New().Interface()
+		if err := fromPlain(plain, got); err != nil {
+			t.Fatalf("%s: %v", raw, err)
+		}
+		if diff := cmp.Diff(proto.Message(m), got, protocmp.Transform()); diff != "" {
+			t.Errorf("round trip (-want +got):\n%s", diff)
+		}
+	}
+}
+
+func TestPlainFormWords(t *testing.T) {
+	got := toPlain(&adminv1.UsageCounters{Requests: 12, CostNanoUsd: 5}, true)
+	want := map[string]any{
+		"requests": int64(12), "errors": int64(0), "input_tokens": int64(0), "cached_tokens": int64(0), "output_tokens": int64(0),
+		"cost_nano_usd": int64(5), "estimated_requests": int64(0), "unpriced_requests": int64(0),
+	}
+	if diff := cmp.Diff(any(want), got); diff != "" {
+		t.Errorf("counters (-want +got):\n%s", diff)
+	}
+	channel := toPlain(&resourcev1.Channel{Provider: resourcev1.Provider_PROVIDER_OPENAI}, false)
+	if diff := cmp.Diff(any(map[string]any{"provider": "openai"}), channel); diff != "" {
+		t.Errorf("enum (-want +got):\n%s", diff)
+	}
+}
+
+func TestFromPlainErrors(t *testing.T) {
+	tests := []struct {
+		name  string
+		plain map[string]any
+		want  string
+	}{
+		{"unknown field", map[string]any{"wieght": 1}, `unknown field "wieght" (there are base_url, disabled, groups, headers, metadata, ` +
+			`model_mapping, models, price_ratio_ppm, priority, provider, timeouts, weight)`},
+		{"unknown enum", map[string]any{"provider": "opnai"}, `provider: "opnai" is not one of openai`},
+		{"enum of another type", map[string]any{"provider": 3}, `provider: want one of openai`},
+		{"nested", map[string]any{"timeouts": map[string]any{"idel": "3s"}}, `timeouts: unknown field "idel" (there are dial, first_byte, idle, tls)`},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			err := fromPlain(tt.plain, &resourcev1.Channel{})
+			if err == nil || err.Error() != tt.want {
+				t.Errorf("got %v\nwant %s", err, tt.want)
+			}
+		})
+	}
+}

@@ -1,0 +1,234 @@
+package admin
+
+import (
+	"cmp"
+	"fmt"
+	"net/http"
+	"slices"
+	"strings"
+	"time"
+
+	"fairway/controlplane/internal/model"
+	adminv1 "fairway/pkg/gen/fairway/admin/v1"
+	resourcev1 "fairway/pkg/gen/fairway/resource/v1"
+)
+
+// million is one whole share in ppm.
+const million = 1_000_000
+
+// Explain says what a proxy that has applied s answers to a request of the key for a model at the time now, by the rules
+// of the data plane: who the key is, what it may ask for, what could serve it. What only proxies know, such as
+// cooldowns, the caller's address or a request's body, is not part of it. It is a pure function.
+func Explain(s *model.State, key *resourcev1.Key, modelName string, now time.Time) *adminv1.ExplainResponse {
+	group := key.GetGroup()
+	if group == "" {
+		group = model.DefaultGroup
+	}
+	candidates, listed, reachable := candidatesOf(s, group, modelName)
+	out := &adminv1.ExplainResponse{Group: group, Candidates: candidates, Revision: s.Revision()}
+	out.HttpStatus, out.Verdict = verdict(key, modelName, now, situation{
+		group: group, listed: listed, reachable: reachable,
+		usable: slices.ContainsFunc(candidates, (*adminv1.Candidate).GetUsable),
+	})
+	out.Served = out.HttpStatus == 0
+	if out.Served {
+		out.Verdict = served(candidates)
+	}
+	return out
+}
+
+// situation is what the channels make possible.
+type situation struct {
+	group     string
+	listed    bool // some channel lists the model, whatever its group
+	reachable bool // a channel of the key's group does
+	usable    bool // an account of such a channel can serve now
+}
+
+// verdict asks the data plane's questions in the data plane's order. The status is 0 when all are answered well.
+func verdict(key *resourcev1.Key, modelName string, now time.Time, at situation) (int32, string) {
+	name := key.GetMetadata().GetName()
+	switch {
+	case key.GetDisabled():
+		return http.StatusUnauthorized, fmt.Sprintf("key %q is disabled", name)
+	case expired(key, now):
+		return http.StatusUnauthorized, fmt.Sprintf("key %q expired at %s", name, key.GetExpireTime().AsTime().Format(time.RFC3339))
+	case !allowsModel(key, modelName):
+		return http.StatusForbidden, fmt.Sprintf("key %q may not use model %q", name, modelName)
+	case !at.listed:
+		return http.StatusNotFound, fmt.Sprintf("no channel lists model %q", modelName)
+	case !at.reachable:
+		return http.StatusNotFound, fmt.Sprintf("no channel of group %q lists model %q", at.group, modelName)
+	case !at.usable:
+		return http.StatusServiceUnavailable, fmt.Sprintf("nothing in group %q can serve model %q now", at.group, modelName)
+	default:
+		return 0, ""
+	}
+}
+
+// expired compares in milliseconds, as proxies do.
+func expired(key *resourcev1.Key, now time.Time) bool {
+	t := key.GetExpireTime()
+	return t != nil && now.UnixMilli() >= t.AsTime().UnixMilli()
+}
+
+// allowsModel applies the key's model rule: no names allow all; a trailing * matches the rest.
+func allowsModel(key *resourcev1.Key, modelName string) bool {
+	if len(key.GetModels()) == 0 {
+		return true
+	}
+	return slices.ContainsFunc(key.GetModels(), func(m string) bool {
+		prefix, open := strings.CutSuffix(m, "*")
+		return m == modelName || (open && strings.HasPrefix(modelName, prefix))
+	})
+}
+
+func served(candidates []*adminv1.Candidate) string {
+	n, priority, first := 0, int32(0), true
+	for _, c := range candidates {
+		if !c.GetUsable() {
+			continue
+		}
+		if first {
+			priority, first = c.GetPriority(), false
+		}
+		if c.GetPriority() == priority {
+			n++
+		}
+	}
+	if n == 1 {
+		return fmt.Sprintf("served by 1 account of priority %d", priority)
+	}
+	return fmt.Sprintf("served by %d accounts of priority %d", n, priority)
+}
+
+// offer is a candidate with the weights that its share comes from.
+type offer struct {
+	*adminv1.Candidate
+	channelWeight, accountWeight int64
+}
+
+// candidatesOf lists every account of every channel that lists the model, best tier first, then by name.
+func candidatesOf(s *model.State, group, modelName string) (all []*adminv1.Candidate, listed, reachable bool) {
+	var offers []offer
+	for r := range s.All(model.KindChannel) {
+		channel, ok := r.(*resourcev1.Channel)
+		if !ok || !slices.Contains(channel.GetModels(), modelName) {
+			continue
+		}
+		listed = true
+		var reasons []string
+		if inGroup(channel, group) {
+			reachable = true
+		} else {
+			reasons = append(reasons, fmt.Sprintf("the channel is not in group %q", group))
+		}
+		if channel.GetDisabled() {
+			reasons = append(reasons, "the channel is disabled")
+		}
+		offers = append(offers, offersOf(s, channel, modelName, reasons)...)
+	}
+	slices.SortStableFunc(offers, func(a, b offer) int {
+		return cmp.Or(
+			-cmp.Compare(a.GetPriority(), b.GetPriority()),
+			cmp.Compare(a.GetChannel(), b.GetChannel()),
+			cmp.Compare(a.GetAccount(), b.GetAccount()),
+		)
+	})
+	for start := 0; start < len(offers); {
+		end := start + 1
+		for end < len(offers) && offers[end].GetPriority() == offers[start].GetPriority() {
+			end++
+		}
+		share(offers[start:end])
+		start = end
+	}
+	all = make([]*adminv1.Candidate, len(offers))
+	for i, o := range offers {
+		all[i] = o.Candidate
+	}
+	return all, listed, reachable
+}
+
+func inGroup(c *resourcev1.Channel, group string) bool {
+	if len(c.GetGroups()) == 0 {
+		return group == model.DefaultGroup
+	}
+	return slices.Contains(c.GetGroups(), group)
+}
+
+// offersOf makes a candidate of each account of a channel; one without an account when it has none.
+func offersOf(s *model.State, channel *resourcev1.Channel, modelName string, reasons []string) []offer {
+	upstream := modelName
+	if to, ok := channel.GetModelMapping()[modelName]; ok {
+		upstream = to
+	}
+	base := func(account string, more ...string) *adminv1.Candidate {
+		return &adminv1.Candidate{
+			Channel: channel.GetMetadata().GetName(), Account: account,
+			Priority: channel.GetPriority(), UpstreamModel: upstream,
+			Reasons: slices.Concat(reasons, more),
+		}
+	}
+	var offers []offer
+	for a := range s.AccountsOf(channel.GetMetadata().GetName()) {
+		var more []string
+		if a.GetDisabled() {
+			more = append(more, "the account is disabled")
+		}
+		c := base(a.GetMetadata().GetName(), more...)
+		c.Usable = len(c.GetReasons()) == 0
+		offers = append(offers, offer{c, weight(channel.GetWeight()), weight(a.GetWeight())})
+	}
+	if len(offers) == 0 {
+		offers = append(offers, offer{Candidate: base("", "the channel has no accounts")})
+	}
+	return offers
+}
+
+func weight(w uint32) int64 {
+	if w == 0 {
+		return model.DefaultWeight
+	}
+	return int64(w)
+}
+
+// share splits a tier's traffic among its usable candidates: among the channels by their weights, then among each
+// channel's accounts by theirs. The shares of a tier that has any are exactly one million together: rounded down, the
+// rest goes to the largest remainders, the first of equals first.
+func share(tier []offer) {
+	channels := make(map[string]int64) // weight by channel, of those with a usable account
+	accounts := make(map[string]int64) // sum of account weights by channel
+	var total int64
+	for _, o := range tier {
+		if !o.GetUsable() {
+			continue
+		}
+		if _, ok := channels[o.GetChannel()]; !ok {
+			channels[o.GetChannel()] = o.channelWeight
+			total += o.channelWeight
+		}
+		accounts[o.GetChannel()] += o.accountWeight
+	}
+	type remainder struct {
+		c    *adminv1.Candidate
+		part float64
+	}
+	var remainders []remainder
+	left := int64(million)
+	for _, o := range tier {
+		if !o.GetUsable() {
+			continue
+		}
+		// At most 1e6 * 1e4 * 1e4 = 1e14 above; below, sums of weights up to 1e4 over any number that fits memory.
+		above := million * o.channelWeight * o.accountWeight
+		below := total * accounts[o.GetChannel()]
+		o.SharePpm = above / below
+		left -= o.SharePpm
+		remainders = append(remainders, remainder{o.Candidate, float64(above%below) / float64(below)})
+	}
+	slices.SortStableFunc(remainders, func(a, b remainder) int { return cmp.Compare(b.part, a.part) })
+	for i := int64(0); i < left && len(remainders) > 0; i++ {
+		remainders[i%int64(len(remainders))].c.SharePpm++
+	}
+}

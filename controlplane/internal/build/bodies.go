@@ -1,0 +1,130 @@
+package build
+
+import (
+	"fmt"
+
+	"fairway/controlplane/internal/model"
+	resourcev1 "fairway/pkg/gen/fairway/resource/v1"
+	syncv1 "fairway/pkg/gen/fairway/sync/v1"
+)
+
+func (b *Builder) channel(s *model.State, c *resourcev1.Channel, missing *[]Ref) (*syncv1.ChannelState, error) {
+	base, err := model.BaseURL(c.GetBaseUrl())
+	if err != nil {
+		return nil, fmt.Errorf("base_url: %w", err)
+	}
+	groups := make([]string, 0, len(c.GetGroups()))
+	for _, name := range c.GetGroups() {
+		if id, ok := resolve(s, model.KindGroup, name, missing); ok {
+			groups = append(groups, id)
+		}
+	}
+	t := c.GetTimeouts()
+	return &syncv1.ChannelState{
+		Name:             c.GetMetadata().GetName(),
+		Provider:         int32(c.GetProvider()),
+		BaseUrl:          base,
+		Models:           c.GetModels(),
+		ModelMapping:     c.GetModelMapping(),
+		GroupIds:         groups,
+		Priority:         c.GetPriority(),
+		Weight:           c.GetWeight(),
+		Disabled:         c.GetDisabled(),
+		Headers:          c.GetHeaders(),
+		PriceRatioPpm:    c.GetPriceRatioPpm(),
+		DialTimeout:      t.GetDial(),
+		TlsTimeout:       t.GetTls(),
+		FirstByteTimeout: t.GetFirstByte(),
+		IdleTimeout:      t.GetIdle(),
+	}, nil
+}
+
+func (b *Builder) account(s *model.State, a *resourcev1.Account, missing *[]Ref) (*syncv1.AccountState, error) {
+	channel, _ := resolve(s, model.KindChannel, a.GetChannel(), missing)
+	state := &syncv1.AccountState{
+		Name:         a.GetMetadata().GetName(),
+		ChannelId:    channel,
+		Weight:       a.GetWeight(),
+		Disabled:     a.GetDisabled(),
+		ProxyUrl:     a.GetProxyUrl(),
+		Organization: a.GetOrganization(),
+	}
+	id := a.GetMetadata().GetId()
+	var err error
+	if state.Secret, err = b.open(a.GetSecret(), id, "secret"); err != nil {
+		return nil, err
+	}
+	if state.ProxySecret, err = b.open(a.GetProxySecret(), id, "proxy_secret"); err != nil {
+		return nil, err
+	}
+	return state, nil
+}
+
+func (b *Builder) open(v *resourcev1.Secret, id, field string) (string, error) {
+	if v.GetSealed() == nil {
+		return "", nil
+	}
+	plain, err := b.Open(v.GetSealed(), string(model.KindAccount), id, field)
+	if err != nil {
+		return "", fmt.Errorf("open %s: %w", field, err)
+	}
+	return plain, nil
+}
+
+// group takes the strategy of the settings when it names none.
+func group(s *model.State, g *resourcev1.Group) *syncv1.GroupState {
+	strategy := g.GetStrategy()
+	if strategy == resourcev1.Strategy_STRATEGY_UNSPECIFIED {
+		strategy = withDefaults(s.Settings()).GetDefaultStrategy()
+	}
+	return &syncv1.GroupState{
+		Name:          g.GetMetadata().GetName(),
+		Strategy:      int32(strategy),
+		PriceRatioPpm: g.GetPriceRatioPpm(),
+	}
+}
+
+// key fills its one default by hand: there are a million of them, and a clone costs more than the rest.
+func key(s *model.State, k *resourcev1.Key, missing *[]Ref) *syncv1.KeyState {
+	name := k.GetGroup()
+	if name == "" {
+		name = model.DefaultGroup
+	}
+	group, _ := resolve(s, model.KindGroup, name, missing)
+	return &syncv1.KeyState{
+		Name:       k.GetMetadata().GetName(),
+		GroupId:    group,
+		Tenant:     k.GetTenant(),
+		Disabled:   k.GetDisabled(),
+		ExpireTime: k.GetExpireTime(),
+		Models:     k.GetModels(),
+		AllowedIps: k.GetAllowedIps(),
+		Mac:        k.GetMac(),
+	}
+}
+
+func price(m *resourcev1.Model) *syncv1.ModelState {
+	state := &syncv1.ModelState{Name: m.GetMetadata().GetName()}
+	p := m.GetPrices()
+	if p == nil {
+		return state
+	}
+	state.Priced = true
+	state.Input = p.GetInput()
+	state.CachedInput = p.GetInput()
+	if p.CachedInput != nil {
+		state.CachedInput = p.GetCachedInput()
+	}
+	state.Output = p.GetOutput()
+	return state
+}
+
+// resolve returns the id of what a name refers to, or notes that it leads nowhere.
+func resolve(s *model.State, kind model.Kind, name string, missing *[]Ref) (string, bool) {
+	r, ok := s.ByName(kind, name)
+	if !ok {
+		*missing = append(*missing, Ref{Kind: kind, Name: name})
+		return "", false
+	}
+	return r.GetMetadata().GetId(), true
+}

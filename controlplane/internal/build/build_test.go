@@ -1,0 +1,277 @@
+package build
+
+import (
+	"bytes"
+	"errors"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/testing/protocmp"
+	"google.golang.org/protobuf/types/known/durationpb"
+	"google.golang.org/protobuf/types/known/timestamppb"
+	"pgregory.net/rapid"
+
+	"fairway/controlplane/internal/model"
+	resourcev1 "fairway/pkg/gen/fairway/resource/v1"
+	syncv1 "fairway/pkg/gen/fairway/sync/v1"
+)
+
+func meta(id, name string) *resourcev1.Metadata {
+	return &resourcev1.Metadata{Id: id, Name: name, Etag: "7"}
+}
+
+func sealed(s string) *resourcev1.Secret {
+	return &resourcev1.Secret{Sealed: &resourcev1.SealedValue{Ciphertext: []byte(s)}}
+}
+
+// newState holds the given resources besides a group "default" (id g0), a group "vip" (g1) and a channel "main" (c0).
+func newState(resources ...model.Resource) *model.State {
+	all := append([]model.Resource{
+		&resourcev1.Group{Metadata: meta("g0", "default")},
+		&resourcev1.Group{Metadata: meta("g1", "vip")},
+		&resourcev1.Channel{Metadata: meta("c0", "main"), BaseUrl: "https://api.example.com"},
+	}, resources...)
+	var changes []model.Change
+	for _, r := range all {
+		changes = append(changes, model.Change{Kind: model.KindOf(r), ID: r.GetMetadata().GetId(), New: r})
+	}
+	return model.Empty("l").Apply(9, changes)
+}
+
+// newBuilder opens a secret to "kind|id|field|ciphertext"; "broken" does not open.
+func newBuilder() *Builder {
+	return &Builder{Pepper: []byte("pepper"), Open: func(v *resourcev1.SealedValue, kind, id, field string) (string, error) {
+		if string(v.GetCiphertext()) == "broken" {
+			return "", errors.New("does not open")
+		}
+		return kind + "|" + id + "|" + field + "|" + string(v.GetCiphertext()), nil
+	}}
+}
+
+func TestChange(t *testing.T) {
+	seconds := func(n int) *durationpb.Duration { return durationpb.New(time.Duration(n) * time.Second) }
+	expire := timestamppb.New(time.Unix(100, 0))
+	cached := int64(5)
+	defaults := &syncv1.ChannelState{
+		Name: "c", Provider: 1, BaseUrl: "https://api.example.com", Models: []string{"m"}, GroupIds: []string{"g0"},
+		Weight: 100, PriceRatioPpm: 1_000_000,
+		DialTimeout: seconds(10), TlsTimeout: seconds(10), FirstByteTimeout: seconds(300), IdleTimeout: seconds(120),
+	}
+	tests := []struct {
+		name string
+		in   model.Resource
+		kind syncv1.Kind
+		want proto.Message
+	}{
+		{"channel with defaults", &resourcev1.Channel{
+			Metadata: meta("x", "c"), Provider: 1, BaseUrl: "https://api.example.com/v1", Models: []string{"m"},
+		}, syncv1.Kind_KIND_CHANNEL, defaults},
+		{"channel with everything", &resourcev1.Channel{
+			Metadata: meta("x", "c"), Provider: 1, BaseUrl: "http://10.0.0.1:8000/openai", Models: []string{"a", "b"},
+			ModelMapping: map[string]string{"a": "z"}, Groups: []string{"vip", "default"}, Priority: -3, Weight: 7,
+			Disabled: true, Headers: map[string]string{"X-A": "b"}, PriceRatioPpm: 5,
+			Timeouts: &resourcev1.Timeouts{Dial: seconds(1), Tls: seconds(2), FirstByte: seconds(3), Idle: seconds(4)},
+		}, syncv1.Kind_KIND_CHANNEL, &syncv1.ChannelState{
+			Name: "c", Provider: 1, BaseUrl: "http://10.0.0.1:8000/openai", Models: []string{"a", "b"},
+			ModelMapping: map[string]string{"a": "z"}, GroupIds: []string{"g1", "g0"}, Priority: -3, Weight: 7,
+			Disabled: true, Headers: map[string]string{"X-A": "b"}, PriceRatioPpm: 5,
+			DialTimeout: seconds(1), TlsTimeout: seconds(2), FirstByteTimeout: seconds(3), IdleTimeout: seconds(4),
+		}},
+		{"account", &resourcev1.Account{
+			Metadata: meta("x", "a"), Channel: "main", Secret: sealed("s"), ProxyUrl: "http://p:1", ProxySecret: sealed("ps"),
+			Organization: "org",
+		}, syncv1.Kind_KIND_ACCOUNT, &syncv1.AccountState{
+			Name: "a", ChannelId: "c0", Secret: "account|x|secret|s", Weight: 100, ProxyUrl: "http://p:1",
+			ProxySecret: "account|x|proxy_secret|ps", Organization: "org",
+		}},
+		{"account without secrets", &resourcev1.Account{Metadata: meta("x", "a"), Channel: "main", Weight: 3, Disabled: true},
+			syncv1.Kind_KIND_ACCOUNT, &syncv1.AccountState{Name: "a", ChannelId: "c0", Weight: 3, Disabled: true}},
+		{"group", &resourcev1.Group{Metadata: meta("x", "g")}, syncv1.Kind_KIND_GROUP, &syncv1.GroupState{
+			Name: "g", Strategy: int32(resourcev1.Strategy_STRATEGY_WEIGHTED_RANDOM), PriceRatioPpm: 1_000_000,
+		}},
+		{"key", &resourcev1.Key{
+			Metadata: meta("x", "k"), Group: "vip", Tenant: "t", Disabled: true, ExpireTime: expire, Models: []string{"m*"},
+			AllowedIps: []string{"10.0.0.0/8"}, Mac: []byte("mac"),
+		}, syncv1.Kind_KIND_KEY, &syncv1.KeyState{
+			Name: "k", GroupId: "g1", Tenant: "t", Disabled: true, ExpireTime: expire, Models: []string{"m*"},
+			AllowedIps: []string{"10.0.0.0/8"}, Mac: []byte("mac"),
+		}},
+		{"key of the default group", &resourcev1.Key{Metadata: meta("x", "k")}, syncv1.Kind_KIND_KEY,
+			&syncv1.KeyState{Name: "k", GroupId: "g0"}},
+		{"model without price", &resourcev1.Model{Metadata: meta("x", "m")}, syncv1.Kind_KIND_MODEL,
+			&syncv1.ModelState{Name: "m"}},
+		{"model with price", &resourcev1.Model{Metadata: meta("x", "m"), Prices: &resourcev1.Prices{Input: 10, Output: 30}},
+			syncv1.Kind_KIND_MODEL, &syncv1.ModelState{Name: "m", Priced: true, Input: 10, CachedInput: 10, Output: 30}},
+		{"model with a price for cached input", &resourcev1.Model{
+			Metadata: meta("x", "m"), Prices: &resourcev1.Prices{Input: 10, CachedInput: &cached, Output: 30},
+		}, syncv1.Kind_KIND_MODEL, &syncv1.ModelState{Name: "m", Priced: true, Input: 10, CachedInput: 5, Output: 30}},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			stored := proto.Clone(tt.in)
+			s := newState(tt.in)
+			got, ok, err := newBuilder().Change(s, model.Change{Kind: model.KindOf(tt.in), ID: "x", New: tt.in})
+			if err != nil || !ok {
+				t.Fatalf("change = %v, %v", ok, err)
+			}
+			if got.GetKind() != tt.kind || got.GetId() != "x" || got.GetVersion() != 7 || got.GetDeleted() {
+				t.Errorf("change = %v", got)
+			}
+			body := tt.want.ProtoReflect().New().Interface()
+			if err := proto.Unmarshal(got.GetBody(), body); err != nil {
+				t.Fatal(err)
+			}
+			if d := cmp.Diff(tt.want, body, protocmp.Transform()); d != "" {
+				t.Error(d)
+			}
+			if !proto.Equal(stored, tt.in) {
+				t.Error("building wrote into the stored resource")
+			}
+		})
+	}
+}
+
+func TestNotBuilt(t *testing.T) {
+	tests := []struct {
+		name       string
+		in         model.Resource
+		deleted    bool
+		unresolved []Ref
+	}{
+		{"a secret that does not open", &resourcev1.Account{Metadata: meta("x", "a"), Channel: "main", Secret: sealed("broken")}, false, nil},
+		{"a proxy secret that does not open", &resourcev1.Account{Metadata: meta("x", "a"), Channel: "main", ProxySecret: sealed("broken")}, false, nil},
+		{"a base URL that is none", &resourcev1.Channel{Metadata: meta("x", "c"), BaseUrl: "ftp://x"}, false, nil},
+		// However broken it is: that it is disabled gets through.
+		{"disabled and broken", &resourcev1.Account{Metadata: meta("x", "a"), Channel: "main", Secret: sealed("broken"), Disabled: true}, true, nil},
+		{"channel of an unknown group", &resourcev1.Channel{
+			Metadata: meta("x", "c"), BaseUrl: "https://a.example", Groups: []string{"vip", "none"},
+		}, false, []Ref{{model.KindGroup, "none"}}},
+		{"account of an unknown channel", &resourcev1.Account{Metadata: meta("x", "a"), Channel: "none"}, false, []Ref{{model.KindChannel, "none"}}},
+		{"key of an unknown group", &resourcev1.Key{Metadata: meta("x", "k"), Group: "none"}, false, []Ref{{model.KindGroup, "none"}}},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			got, ok, err := newBuilder().Change(newState(tt.in), model.Change{Kind: model.KindOf(tt.in), ID: "x", New: tt.in})
+			if !ok {
+				t.Fatal("not a published kind")
+			}
+			switch unresolved, partly := errors.AsType[*UnresolvedError](err); {
+			case tt.deleted:
+				if err != nil || !got.GetDeleted() {
+					t.Errorf("change = %v, %v, want a deletion", got, err)
+				}
+			case tt.unresolved != nil:
+				if !partly || got == nil {
+					t.Fatalf("change = %v, %v, want one without the references", got, err)
+				}
+				if d := cmp.Diff(tt.unresolved, unresolved.Refs); d != "" {
+					t.Error(d)
+				}
+			default:
+				if err == nil || partly || got != nil {
+					t.Errorf("change = %v, %v, want an error", got, err)
+				}
+			}
+		})
+	}
+}
+
+func TestDeletedAndUnpublished(t *testing.T) {
+	b, s := newBuilder(), newState()
+	got, ok, err := b.Change(s, model.Change{Kind: model.KindKey, ID: "x"})
+	want := &syncv1.Change{Kind: syncv1.Kind_KIND_KEY, Id: "x", Deleted: true}
+	if err != nil || !ok || !proto.Equal(got, want) {
+		t.Errorf("deleted key = %v, %v, %v", got, ok, err)
+	}
+	operator := &resourcev1.Operator{Metadata: meta("x", "o")}
+	if got, ok, err := b.Change(s, model.Change{Kind: model.KindOperator, ID: "x", New: operator}); got != nil || ok || err != nil {
+		t.Errorf("operator = %v, %v, %v, want nothing", got, ok, err)
+	}
+}
+
+func TestSettings(t *testing.T) {
+	b := newBuilder()
+	decode := func(c *syncv1.Change, err error) *syncv1.SettingsState {
+		t.Helper()
+		if err != nil || c.GetId() != SettingsID || c.GetDeleted() {
+			t.Fatalf("settings = %v, %v", c, err)
+		}
+		var s syncv1.SettingsState
+		if err := proto.Unmarshal(c.GetBody(), &s); err != nil {
+			t.Fatal(err)
+		}
+		return &s
+	}
+	defaults := &syncv1.SettingsState{MaxAttempts: 3, RetryBudgetPercent: 20, RetryBudgetMin: 3, Pepper: []byte("pepper")}
+	none := newState()
+	if d := cmp.Diff(defaults, decode(b.Settings(none)), protocmp.Transform()); d != "" {
+		t.Errorf("without stored settings: %s", d)
+	}
+	stored := &resourcev1.Settings{
+		Metadata: meta("ulid", model.SettingsName), DefaultStrategy: resourcev1.Strategy_STRATEGY_WEIGHTED_RANDOM,
+		Retry: &resourcev1.RetryPolicy{MaxAttempts: 5},
+	}
+	s := newState(stored)
+	got, _, err := b.Change(s, model.Change{Kind: model.KindSettings, ID: "ulid", New: stored})
+	want := &syncv1.SettingsState{MaxAttempts: 5, RetryBudgetPercent: 20, RetryBudgetMin: 3, Pepper: []byte("pepper")}
+	if d := cmp.Diff(want, decode(got, err), protocmp.Transform()); d != "" {
+		t.Error(d)
+	}
+	if got.GetVersion() != 7 {
+		t.Errorf("version = %d, want 7", got.GetVersion())
+	}
+	// Deleted: back to the defaults, never gone.
+	got, _, err = b.Change(none, model.Change{Kind: model.KindSettings, ID: "ulid", Old: stored})
+	if d := cmp.Diff(defaults, decode(got, err), protocmp.Transform()); d != "" {
+		t.Errorf("after the deletion: %s", d)
+	}
+}
+
+// Two replicas that see one state publish the same bytes, whatever order their maps have.
+func TestDeterministic(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		text := rapid.StringMatching(`[a-z]{1,8}`)
+		c := &resourcev1.Channel{
+			Metadata: meta("x", "c"), BaseUrl: "https://a.example",
+			ModelMapping: rapid.MapOf(text, text).Draw(t, "mapping"), Headers: rapid.MapOf(text, text).Draw(t, "headers"),
+		}
+		b, change := newBuilder(), model.Change{Kind: model.KindChannel, ID: "x", New: c}
+		first, _, err := b.Change(newState(c), change)
+		if err != nil {
+			t.Fatal(err)
+		}
+		other := proto.CloneOf(c)
+		second, _, err := b.Change(newState(other), model.Change{Kind: model.KindChannel, ID: "x", New: other})
+		if err != nil || !bytes.Equal(first.GetBody(), second.GetBody()) {
+			t.Fatalf("two builds differ (%v)", err)
+		}
+	})
+}
+
+func TestKinds(t *testing.T) {
+	for _, k := range model.Kinds() {
+		published, ok := KindOf(k)
+		if ok != (k != model.KindOperator) {
+			t.Errorf("%s is published: %v", k, ok)
+		}
+		if ok && StoredKind(published) != k {
+			t.Errorf("%s comes back as %s", k, StoredKind(published))
+		}
+	}
+	if got := StoredKind(syncv1.Kind_KIND_UNSPECIFIED); got != "" {
+		t.Errorf("unspecified is %q", got)
+	}
+}
+
+func BenchmarkKey(b *testing.B) {
+	key := &resourcev1.Key{Metadata: meta("01ARZ3NDEKTSV4RRFFQ69G5FAV", "k"), Group: "vip", Mac: make([]byte, 32)}
+	builder, s := newBuilder(), newState(key)
+	b.ReportAllocs()
+	for b.Loop() {
+		if _, _, err := builder.Change(s, model.Change{Kind: model.KindKey, ID: key.GetMetadata().GetId(), New: key}); err != nil {
+			b.Fatal(err)
+		}
+	}
+}

@@ -1,0 +1,292 @@
+package model
+
+import (
+	"fmt"
+	"net/netip"
+	"net/url"
+	"sort"
+	"strconv"
+	"strings"
+
+	"fairway/pkg/fault"
+	resourcev1 "fairway/pkg/gen/fairway/resource/v1"
+)
+
+// CodeInUse marks the refusal to delete what others refer to, CodeProtected that of deleting what must exist.
+const (
+	CodeInUse     = "in_use"
+	CodeProtected = "protected"
+)
+
+// Check says whether r may be written into s: the rules beyond those in the .proto files. It is the early, readable
+// answer; what others change at the same moment is caught by the guards of the write's transaction. The error is a
+// *fault.Error of kind Invalid whose Param is the field; Stale with CodeProtected when the last owner would be locked out.
+func Check(s *State, r Resource) error {
+	if err := checkMetadata(s, r); err != nil {
+		return err
+	}
+	for _, ref := range References(r) {
+		if _, ok := s.ByName(ref.Kind, ref.Name); !ok {
+			field := string(ref.Kind)
+			if KindOf(r) == KindChannel {
+				field = "groups"
+			}
+			return invalid(field, "there is no %s %q", ref.Kind, ref.Name)
+		}
+	}
+	switch r := r.(type) {
+	case *resourcev1.Channel:
+		return checkChannel(r)
+	case *resourcev1.Account:
+		return checkAccount(s, r)
+	case *resourcev1.Key:
+		return checkKey(r)
+	case *resourcev1.Operator:
+		return checkOperator(s, r)
+	default:
+		return nil
+	}
+}
+
+func invalid(field, format string, args ...any) error {
+	return fault.New(fault.Invalid, "%s", field+": "+fmt.Sprintf(format, args...)).WithParam(field)
+}
+
+func checkMetadata(s *State, r Resource) error {
+	k := KindOf(r)
+	name := r.GetMetadata().GetName()
+	switch {
+	case !k.Valid():
+		return invalid("resource", "unknown kind")
+	case name == "":
+		return invalid("metadata.name", "is required")
+	case k == KindSettings && name != SettingsName:
+		return invalid("metadata.name", "the only settings are called %q", SettingsName)
+	}
+	if old, ok := s.Get(k, r.GetMetadata().GetId()); ok && old.GetMetadata().GetName() != name {
+		return invalid("metadata.name", "is fixed at creation")
+	}
+	return nil
+}
+
+func checkChannel(c *resourcev1.Channel) error {
+	if c.GetProvider() != resourcev1.Provider_PROVIDER_OPENAI {
+		return invalid("provider", "is not a known provider")
+	}
+	if _, err := BaseURL(c.GetBaseUrl()); err != nil {
+		return invalid("base_url", "%s", err)
+	}
+	serves := make(map[string]bool, len(c.GetModels()))
+	for _, m := range c.GetModels() {
+		serves[m] = true
+	}
+	for _, from := range sortedKeys(c.GetModelMapping()) {
+		if !serves[from] {
+			return invalid("model_mapping", "maps %q, which is not in models", from)
+		}
+	}
+	return checkHeaders(c.GetHeaders())
+}
+
+// checkHeaders refuses headers that the relay owns, that carry credentials, or that could break out of the request.
+func checkHeaders(headers map[string]string) error {
+	seen := make(map[string]bool, len(headers))
+	for _, name := range sortedKeys(headers) {
+		lower := strings.ToLower(name)
+		switch {
+		case !isToken(name):
+			return invalid("headers", "%q is not a header name", name)
+		case seen[lower]:
+			return invalid("headers", "%q is there twice", name)
+		case ownedHeader(lower):
+			return invalid("headers", "%q belongs to the relay and cannot be set", name)
+		case credentialHeader(lower):
+			return invalid("headers", "%q carries a credential; credentials belong to accounts", name)
+		}
+		seen[lower] = true
+		value := headers[name]
+		for i := range len(value) {
+			if value[i] < ' ' || value[i] > '~' {
+				return invalid("headers", "the value of %q has a character outside visible ASCII", name)
+			}
+		}
+	}
+	return nil
+}
+
+func isToken(name string) bool {
+	for i := range len(name) {
+		c := name[i]
+		if (c < 'a' || c > 'z') && (c < 'A' || c > 'Z') && (c < '0' || c > '9') && c != '-' {
+			return false
+		}
+	}
+	return name != ""
+}
+
+// ownedHeader lists what frames or routes a request: RFC 9110 section 7.6.1 (hop by hop), RFC 9112 section 6 (length)
+// and the encodings that metering has to be able to read.
+func ownedHeader(lower string) bool {
+	switch lower {
+	case "host", "content-length", "transfer-encoding", "connection", "keep-alive", "te", "trailer", "upgrade",
+		"proxy-connection", "proxy-authenticate", "expect", "content-encoding", "accept-encoding", "content-type",
+		"http2-settings", "range":
+		return true
+	default:
+		return false
+	}
+}
+
+func credentialHeader(lower string) bool {
+	switch lower {
+	case "authorization", "proxy-authorization", "api-key", "x-api-key", "x-goog-api-key", "cookie":
+		return true
+	default:
+		return false
+	}
+}
+
+func checkAccount(s *State, a *resourcev1.Account) error {
+	if old, ok := s.Get(KindAccount, a.GetMetadata().GetId()); ok {
+		if old, ok := old.(*resourcev1.Account); ok && old.GetChannel() != a.GetChannel() {
+			return invalid("channel", "is fixed at creation")
+		}
+	}
+	hasSecret := a.GetProxySecret().GetValue() != "" || a.GetProxySecret().GetSealed() != nil
+	if a.GetProxyUrl() == "" {
+		if hasSecret {
+			return invalid("proxy_secret", "is set without a proxy_url")
+		}
+		return nil
+	}
+	return checkProxyURL(a.GetProxyUrl())
+}
+
+func checkProxyURL(raw string) error {
+	u, err := url.Parse(raw)
+	if err != nil {
+		return invalid("proxy_url", "is not a URL")
+	}
+	switch {
+	case u.Scheme != "http" && u.Scheme != "socks5":
+		return invalid("proxy_url", "must start with http:// or socks5://")
+	case u.User != nil:
+		return invalid("proxy_url", "must not carry credentials; they belong in proxy_secret")
+	case u.Opaque != "" || (u.Path != "" && u.Path != "/") || u.RawQuery != "" || u.ForceQuery || strings.Contains(raw, "#"):
+		return invalid("proxy_url", "must be scheme://host:port and nothing more")
+	}
+	host := strings.ToLower(u.Hostname())
+	ip, err := netip.ParseAddr(host)
+	if (err != nil && (!validHostname(host) || strings.HasPrefix(u.Host, "["))) || ip.Zone() != "" {
+		return invalid("proxy_url", "has a malformed host")
+	}
+	if n, err := strconv.ParseUint(u.Port(), 10, 16); err != nil || n == 0 {
+		return invalid("proxy_url", "needs a port in 1-65535")
+	}
+	return nil
+}
+
+func checkKey(k *resourcev1.Key) error {
+	for _, raw := range k.GetAllowedIps() {
+		if _, err := ParsePrefix(raw); err != nil {
+			return invalid("allowed_ips", "%q is neither an address nor a CIDR", raw)
+		}
+	}
+	for _, m := range k.GetModels() {
+		if i := strings.IndexByte(m, '*'); i >= 0 && i != len(m)-1 {
+			return invalid("models", "%q: * may only stand at the end", m)
+		}
+	}
+	if t := k.GetExpireTime(); t != nil && t.CheckValid() != nil {
+		return invalid("expire_time", "is not a valid time")
+	}
+	return nil
+}
+
+// ParsePrefix reads "10.0.0.0/8" or a single address. Zones are refused; an address mapped into IPv6 becomes IPv4; bits
+// beyond the prefix length are cleared.
+func ParsePrefix(raw string) (netip.Prefix, error) {
+	if !strings.Contains(raw, "/") {
+		ip, err := netip.ParseAddr(raw)
+		if err != nil {
+			return netip.Prefix{}, fmt.Errorf("parse address: %w", err)
+		}
+		if ip.Zone() != "" {
+			return netip.Prefix{}, fmt.Errorf("parse address: %q names a zone", raw)
+		}
+		ip = ip.Unmap()
+		return netip.PrefixFrom(ip, ip.BitLen()), nil
+	}
+	p, err := netip.ParsePrefix(raw)
+	if err != nil {
+		return netip.Prefix{}, fmt.Errorf("parse prefix: %w", err)
+	}
+	if p.Addr().Is4In6() {
+		if p.Bits() < 96 {
+			return netip.Prefix{}, fmt.Errorf("parse prefix: %q is wider than the mapped addresses", raw)
+		}
+		p = netip.PrefixFrom(p.Addr().Unmap(), p.Bits()-96)
+	}
+	return p.Masked(), nil
+}
+
+func checkOperator(s *State, o *resourcev1.Operator) error {
+	r, ok := s.Get(KindOperator, o.GetMetadata().GetId())
+	if !ok {
+		return nil
+	}
+	if old, ok := r.(*resourcev1.Operator); ok && isOwner(old) && !isOwner(o) && !anotherOwner(s, o.GetMetadata().GetId()) {
+		return fault.New(fault.Stale, "operator %q is the last owner that is not disabled", o.GetMetadata().GetName()).
+			WithCode(CodeProtected).WithParam("role")
+	}
+	return nil
+}
+
+func isOwner(o *resourcev1.Operator) bool {
+	return o.GetRole() == resourcev1.Role_ROLE_OWNER && !o.GetDisabled()
+}
+
+// anotherOwner reports whether an owner other than id could still sign in.
+func anotherOwner(s *State, id string) bool {
+	for r := range s.All(KindOperator) {
+		if o, ok := r.(*resourcev1.Operator); ok && isOwner(o) && o.GetMetadata().GetId() != id {
+			return true
+		}
+	}
+	return false
+}
+
+// CheckDelete says whether a resource may go: nothing may refer to it, the settings, the default group and the last
+// owner stay. The error is a *fault.Error: NotFound, or Stale with CodeInUse or CodeProtected.
+func CheckDelete(s *State, k Kind, id string) error {
+	r, ok := s.Get(k, id)
+	if !ok {
+		return fault.New(fault.NotFound, "there is no %s %q", k, id)
+	}
+	name := r.GetMetadata().GetName()
+	if Protected(k, name) {
+		return fault.New(fault.Stale, "%s %q cannot be deleted", k, name).WithCode(CodeProtected)
+	}
+	if o, ok := r.(*resourcev1.Operator); ok && isOwner(o) && !anotherOwner(s, id) {
+		return fault.New(fault.Stale, "operator %q is the last owner that is not disabled", name).WithCode(CodeProtected)
+	}
+	if by, other := s.referrer(Ref{k, name}); other != nil {
+		return fault.New(fault.Stale, "%s %q is in use by %s %q", k, name, by, other.GetMetadata().GetName()).
+			WithCode(CodeInUse)
+	}
+	return nil
+}
+
+// Protected reports whether a resource must exist in every data set.
+func Protected(k Kind, name string) bool {
+	return k == KindSettings || (k == KindGroup && name == DefaultGroup)
+}
+
+func sortedKeys(m map[string]string) []string {
+	keys := make([]string, 0, len(m))
+	for k := range m {
+		keys = append(keys, k)
+	}
+	sort.Strings(keys)
+	return keys
+}

@@ -1,0 +1,89 @@
+package operator
+
+import (
+	"connectrpc.com/grpchealth"
+	"connectrpc.com/grpcreflect"
+
+	"fairway/pkg/gen/fairway/admin/v1/adminv1connect"
+	resourcev1 "fairway/pkg/gen/fairway/resource/v1"
+)
+
+// Rule says who may call a procedure. The zero Rule lets nobody.
+type Rule struct {
+	Open bool            // anybody, without a token
+	Role resourcev1.Role // the least role; ROLE_UNSPECIFIED lets nobody
+}
+
+// allows says whether an operator of this role may call.
+func (r Rule) allows(role resourcev1.Role) bool {
+	return r.Open || (r.Role != resourcev1.Role_ROLE_UNSPECIFIED && role >= r.Role)
+}
+
+// Procedures is the one table of who may call what. What is not in it is refused, and a test walks every registered
+// procedure as every role, so a new one cannot be forgotten.
+func Procedures() map[string]Rule {
+	var (
+		anybody  = Rule{Open: true}
+		viewer   = Rule{Role: resourcev1.Role_ROLE_VIEWER}
+		operator = Rule{Role: resourcev1.Role_ROLE_OPERATOR}
+		owner    = Rule{Role: resourcev1.Role_ROLE_OWNER}
+	)
+	return map[string]Rule{
+		adminv1connect.ChannelServiceCreateChannelProcedure: operator,
+		adminv1connect.ChannelServiceGetChannelProcedure:    viewer,
+		adminv1connect.ChannelServiceListChannelsProcedure:  viewer,
+		adminv1connect.ChannelServiceUpdateChannelProcedure: operator,
+		adminv1connect.ChannelServiceDeleteChannelProcedure: operator,
+
+		adminv1connect.AccountServiceCreateAccountProcedure: operator,
+		adminv1connect.AccountServiceGetAccountProcedure:    viewer,
+		adminv1connect.AccountServiceListAccountsProcedure:  viewer,
+		adminv1connect.AccountServiceUpdateAccountProcedure: operator,
+		adminv1connect.AccountServiceDeleteAccountProcedure: operator,
+
+		adminv1connect.GroupServiceCreateGroupProcedure: operator,
+		adminv1connect.GroupServiceGetGroupProcedure:    viewer,
+		adminv1connect.GroupServiceListGroupsProcedure:  viewer,
+		adminv1connect.GroupServiceUpdateGroupProcedure: operator,
+		adminv1connect.GroupServiceDeleteGroupProcedure: operator,
+
+		adminv1connect.KeyServiceCreateKeyProcedure: operator,
+		adminv1connect.KeyServiceGetKeyProcedure:    viewer,
+		adminv1connect.KeyServiceListKeysProcedure:  viewer,
+		adminv1connect.KeyServiceUpdateKeyProcedure: operator,
+		adminv1connect.KeyServiceDeleteKeyProcedure: operator,
+
+		adminv1connect.ModelServiceCreateModelProcedure: operator,
+		adminv1connect.ModelServiceGetModelProcedure:    viewer,
+		adminv1connect.ModelServiceListModelsProcedure:  viewer,
+		adminv1connect.ModelServiceUpdateModelProcedure: operator,
+		adminv1connect.ModelServiceDeleteModelProcedure: operator,
+
+		// Who may do what is the owners' affair alone: nobody raises their own role.
+		adminv1connect.OperatorServiceCreateOperatorProcedure: owner,
+		adminv1connect.OperatorServiceGetOperatorProcedure:    viewer,
+		adminv1connect.OperatorServiceListOperatorsProcedure:  viewer,
+		adminv1connect.OperatorServiceUpdateOperatorProcedure: owner,
+		adminv1connect.OperatorServiceDeleteOperatorProcedure: owner,
+
+		adminv1connect.SettingsServiceGetSettingsProcedure:    viewer,
+		adminv1connect.SettingsServiceUpdateSettingsProcedure: owner,
+
+		// A join token lets a process receive every credential: the fleet's trust is the owners' affair too.
+		adminv1connect.FleetServiceGetStatusProcedure:       viewer,
+		adminv1connect.FleetServiceWaitForRevisionProcedure: viewer,
+		adminv1connect.FleetServiceCreateJoinTokenProcedure: owner,
+		adminv1connect.FleetServiceListJoinTokensProcedure:  viewer,
+		adminv1connect.FleetServiceDeleteJoinTokenProcedure: owner,
+
+		adminv1connect.UsageServiceQueryUsageProcedure:       viewer,
+		adminv1connect.AuditServiceListAuditRecordsProcedure: viewer,
+		adminv1connect.DiagnosticsServiceExplainProcedure:    viewer,
+		reflection(grpcreflect.ReflectV1ServiceName):         viewer,
+		reflection(grpcreflect.ReflectV1AlphaServiceName):    viewer,
+		"/" + grpchealth.HealthV1ServiceName + "/" + "Check": anybody, // probes hold no token, and the answer is one word
+		"/" + grpchealth.HealthV1ServiceName + "/" + "Watch": anybody,
+	}
+}
+
+func reflection(service string) string { return "/" + service + "/ServerReflectionInfo" }
