@@ -3,12 +3,8 @@
 package main
 
 import (
-	"context"
-	"fmt"
 	"os"
-	"os/signal"
 	"path/filepath"
-	"syscall"
 
 	"github.com/spf13/cobra"
 
@@ -18,30 +14,16 @@ import (
 	"fairway/pkg/version"
 )
 
-func main() { os.Exit(run()) }
-
-func run() int {
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	defer stop()
-	// The first signal drains; a second one, which the default handler gets, ends at once.
-	context.AfterFunc(ctx, stop)
-	if err := root().ExecuteContext(ctx); err != nil {
-		fmt.Fprintf(os.Stderr, "fairway: %v\n", err)
-		return 1
-	}
-	return 0
-}
+func main() { os.Exit(flags.Main(root())) }
 
 // root is the command tree; the reference pages are generated from it.
 func root() *cobra.Command {
 	c := &cobra.Command{
-		Use:           "fairway",
-		Short:         "A gateway for large-language-model traffic",
-		Version:       version.String(),
-		SilenceUsage:  true,
-		SilenceErrors: true,
-		Args:          cobra.NoArgs,
-		RunE:          func(c *cobra.Command, _ []string) error { return c.Help() },
+		Use:     "fairway",
+		Short:   "A gateway for large-language-model traffic",
+		Version: version.String(),
+		Args:    cobra.NoArgs,
+		RunE:    func(c *cobra.Command, _ []string) error { return c.Help() },
 	}
 	c.AddGroup(&cobra.Group{ID: "run", Title: "Run Fairway:"}, &cobra.Group{ID: "admin", Title: "Administer it:"})
 	for _, sub := range []*cobra.Command{upCommand(), demoCommand(), controlPlaneCommand(), dataplane.Command("dataplane"), configCommand()} {

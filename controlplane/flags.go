@@ -16,6 +16,8 @@ func (c *Config) Flags(fs *pflag.FlagSet) {
 	fs.StringVar(&c.SyncListen, "sync-listen", "127.0.0.1:8082", "state sync, for proxies and replicas; mutual TLS always")
 	fs.StringVar(&c.SyncAdvertise, "sync-advertise", "", "where others reach --sync-listen, host:port (default: the address it listens on)")
 	fs.StringVar(&c.KEKFile, "kek-file", "", "key-encryption key, base64 of 32 bytes; created when absent (default <data-dir>/kek; env FAIRWAY_KEK holds the key itself)")
+	fs.StringVar(&c.OpsTokenFile, "ops-token-file", "", "file with the bearer token that /metrics wants; needed beyond loopback")
+	fs.BoolVar(&c.Pprof, "pprof", false, "serve Go profiles on the ops listener")
 	c.KEK = os.Getenv("FAIRWAY_KEK")
 }
 

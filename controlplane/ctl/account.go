@@ -23,9 +23,9 @@ func accounts() kind {
 			return []string{r.GetMetadata().GetName(), r.GetChannel(), strconv.Itoa(int(r.GetWeight())),
 				dash(r.GetSecret().GetFingerprint()), state(r.GetDisabled())}
 		}),
-		fields: accountFields,
-		create: createAccountCommand,
-		extra:  rotateCommand,
+		fields:  accountFields,
+		further: accountOrigin,
+		extra:   rotateCommand,
 	}
 }
 
@@ -50,26 +50,15 @@ func accountFields(fs *pflag.FlagSet) fieldReader {
 	})
 }
 
-func createAccountCommand(s *session, k kind) *cobra.Command {
-	c := &cobra.Command{
-		Use:     "create NAME --channel CHANNEL",
-		Short:   "Create an account of a channel",
-		Example: k.example,
-		Args:    cobra.ExactArgs(1),
-	}
-	read := k.fields(c.Flags())
+// accountOrigin is what an account is created with and cannot change by an update: its channel and its credential.
+func accountOrigin(s *session, c *cobra.Command) func(r resource) error {
 	var channel string
 	var src secretSource
 	c.Flags().StringVar(&channel, "channel", "", "the channel that it belongs to")
 	_ = c.MarkFlagRequired("channel")
 	_ = c.RegisterFlagCompletionFunc("channel", completeNames(s, channels()))
 	src.bind(c.Flags(), "the upstream credential")
-	s.bindWait(c)
-	c.RunE = func(cmd *cobra.Command, args []string) error {
-		r := &resourcev1.Account{Metadata: &resourcev1.Metadata{Name: args[0]}, Channel: channel}
-		if _, err := read(r, cmd.Flags()); err != nil {
-			return err
-		}
+	return func(r resource) error {
 		sec, err := src.read(s)
 		if err != nil {
 			return err
@@ -77,16 +66,10 @@ func createAccountCommand(s *session, k kind) *cobra.Command {
 		if sec == nil {
 			return errors.New("give the upstream credential with --secret-file, --secret-env or --secret-stdin")
 		}
-		r.Secret = sec
-		return s.call(cmd, func(ctx context.Context, c *clients) error {
-			made, err := c.service(k).create(ctx, r)
-			if err != nil {
-				return err
-			}
-			return s.created(ctx, c, k, made)
-		})
+		account := r.(*resourcev1.Account)
+		account.Channel, account.Secret = channel, sec
+		return nil
 	}
-	return c
 }
 
 // rotateCommand replaces an account's credential.

@@ -34,6 +34,8 @@ type kind struct {
 	fields func(fs *pflag.FlagSet) fieldReader
 	// create overrides the plain create command; nil = the plain one.
 	create func(s *session, k kind) *cobra.Command
+	// further binds the flags that only create has; the returned function writes what they say into r. nil = none.
+	further func(s *session, c *cobra.Command) func(r resource) error
 	// extra is a verb of this kind alone; nil = none.
 	extra func(s *session, k kind) *cobra.Command
 	// cascade says that delete can take what depends on the resource along.
@@ -85,10 +87,17 @@ func createCommand(s *session, k kind) *cobra.Command {
 		Args:    cobra.ExactArgs(1),
 	}
 	read := k.fields(c.Flags())
+	further := func(resource) error { return nil }
+	if k.further != nil {
+		further = k.further(s, c)
+	}
 	s.bindWait(c)
 	c.RunE = func(cmd *cobra.Command, args []string) error {
 		r := k.fresh(&resourcev1.Metadata{Name: args[0]})
 		if _, err := read(r, cmd.Flags()); err != nil {
+			return err
+		}
+		if err := further(r); err != nil {
 			return err
 		}
 		return s.call(cmd, func(ctx context.Context, c *clients) error {
