@@ -45,6 +45,7 @@ themselves. Everything listens on loopback unless told otherwise.`,
 		if err != nil {
 			return err
 		}
+		serve.LimitMemory(log)
 		control.Log, data.Log = log.With("plane", "control"), log.With("plane", "data")
 		control.Embedded = true
 		data.OpsTokenFile, data.Pprof = control.OpsTokenFile, control.Pprof
@@ -116,6 +117,7 @@ side by side; without, it embeds etcd in its data directory. All replicas of a c
 		if err != nil {
 			return err
 		}
+		serve.LimitMemory(log)
 		control.Log = log
 		control.Embedded = len(control.Etcd.Endpoints) == 0
 		return controlplane.Run(cmd.Context(), control)

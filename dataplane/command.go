@@ -8,6 +8,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"fairway/pkg/flags"
+	"fairway/pkg/serve"
 	"fairway/pkg/telemetry"
 )
 
@@ -40,6 +41,7 @@ memory alone: when the control plane is away it goes on with what it knows, also
 			if err != nil {
 				return err
 			}
+			serve.LimitMemory(log)
 			c.Log = log
 			return Run(cmd.Context(), c)
 		},
