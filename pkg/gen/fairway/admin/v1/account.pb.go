@@ -585,10 +585,11 @@ const file_fairway_admin_v1_account_proto_rawDesc = "" +
 	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\x12\x1d\n" +
 	"\n" +
 	"total_size\x18\x03 \x01(\x05R\ttotalSize\x12\x1a\n" +
-	"\brevision\x18\x04 \x01(\x03R\brevision\"\x93\x01\n" +
+	"\brevision\x18\x04 \x01(\x03R\brevision\"\xdb\x01\n" +
 	"\x14UpdateAccountRequest\x12>\n" +
-	"\aaccount\x18\x01 \x01(\v2\x1c.fairway.resource.v1.AccountB\x06\xbaH\x03\xd8\x01\x03R\aaccount\x12;\n" +
-	"\vupdate_mask\x18\x02 \x01(\v2\x1a.google.protobuf.FieldMaskR\n" +
+	"\aaccount\x18\x01 \x01(\v2\x1c.fairway.resource.v1.AccountB\x06\xbaH\x03\xd8\x01\x03R\aaccount\x12\x82\x01\n" +
+	"\vupdate_mask\x18\x02 \x01(\v2\x1a.google.protobuf.FieldMaskBE\xbaHB\xba\x01?\n" +
+	"\x10update_mask.size\x12\x11at most 100 paths\x1a\x18this.paths.size() <= 100R\n" +
 	"updateMask\"k\n" +
 	"\x15UpdateAccountResponse\x126\n" +
 	"\aaccount\x18\x01 \x01(\v2\x1c.fairway.resource.v1.AccountR\aaccount\x12\x1a\n" +

@@ -615,10 +615,11 @@ const file_fairway_admin_v1_channel_proto_rawDesc = "" +
 	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\x12\x1d\n" +
 	"\n" +
 	"total_size\x18\x03 \x01(\x05R\ttotalSize\x12\x1a\n" +
-	"\brevision\x18\x04 \x01(\x03R\brevision\"\x93\x01\n" +
+	"\brevision\x18\x04 \x01(\x03R\brevision\"\xdb\x01\n" +
 	"\x14UpdateChannelRequest\x12>\n" +
-	"\achannel\x18\x01 \x01(\v2\x1c.fairway.resource.v1.ChannelB\x06\xbaH\x03\xd8\x01\x03R\achannel\x12;\n" +
-	"\vupdate_mask\x18\x02 \x01(\v2\x1a.google.protobuf.FieldMaskR\n" +
+	"\achannel\x18\x01 \x01(\v2\x1c.fairway.resource.v1.ChannelB\x06\xbaH\x03\xd8\x01\x03R\achannel\x12\x82\x01\n" +
+	"\vupdate_mask\x18\x02 \x01(\v2\x1a.google.protobuf.FieldMaskBE\xbaHB\xba\x01?\n" +
+	"\x10update_mask.size\x12\x11at most 100 paths\x1a\x18this.paths.size() <= 100R\n" +
 	"updateMask\"k\n" +
 	"\x15UpdateChannelResponse\x126\n" +
 	"\achannel\x18\x01 \x01(\v2\x1c.fairway.resource.v1.ChannelR\achannel\x12\x1a\n" +

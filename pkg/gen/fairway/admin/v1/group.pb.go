@@ -585,10 +585,11 @@ const file_fairway_admin_v1_group_proto_rawDesc = "" +
 	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\x12\x1d\n" +
 	"\n" +
 	"total_size\x18\x03 \x01(\x05R\ttotalSize\x12\x1a\n" +
-	"\brevision\x18\x04 \x01(\x03R\brevision\"\x8b\x01\n" +
+	"\brevision\x18\x04 \x01(\x03R\brevision\"\xd3\x01\n" +
 	"\x12UpdateGroupRequest\x128\n" +
-	"\x05group\x18\x01 \x01(\v2\x1a.fairway.resource.v1.GroupB\x06\xbaH\x03\xd8\x01\x03R\x05group\x12;\n" +
-	"\vupdate_mask\x18\x02 \x01(\v2\x1a.google.protobuf.FieldMaskR\n" +
+	"\x05group\x18\x01 \x01(\v2\x1a.fairway.resource.v1.GroupB\x06\xbaH\x03\xd8\x01\x03R\x05group\x12\x82\x01\n" +
+	"\vupdate_mask\x18\x02 \x01(\v2\x1a.google.protobuf.FieldMaskBE\xbaHB\xba\x01?\n" +
+	"\x10update_mask.size\x12\x11at most 100 paths\x1a\x18this.paths.size() <= 100R\n" +
 	"updateMask\"c\n" +
 	"\x13UpdateGroupResponse\x120\n" +
 	"\x05group\x18\x01 \x01(\v2\x1a.fairway.resource.v1.GroupR\x05group\x12\x1a\n" +

@@ -595,10 +595,11 @@ const file_fairway_admin_v1_operator_proto_rawDesc = "" +
 	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\x12\x1d\n" +
 	"\n" +
 	"total_size\x18\x03 \x01(\x05R\ttotalSize\x12\x1a\n" +
-	"\brevision\x18\x04 \x01(\x03R\brevision\"\x97\x01\n" +
+	"\brevision\x18\x04 \x01(\x03R\brevision\"\xdf\x01\n" +
 	"\x15UpdateOperatorRequest\x12A\n" +
-	"\boperator\x18\x01 \x01(\v2\x1d.fairway.resource.v1.OperatorB\x06\xbaH\x03\xd8\x01\x03R\boperator\x12;\n" +
-	"\vupdate_mask\x18\x02 \x01(\v2\x1a.google.protobuf.FieldMaskR\n" +
+	"\boperator\x18\x01 \x01(\v2\x1d.fairway.resource.v1.OperatorB\x06\xbaH\x03\xd8\x01\x03R\boperator\x12\x82\x01\n" +
+	"\vupdate_mask\x18\x02 \x01(\v2\x1a.google.protobuf.FieldMaskBE\xbaHB\xba\x01?\n" +
+	"\x10update_mask.size\x12\x11at most 100 paths\x1a\x18this.paths.size() <= 100R\n" +
 	"updateMask\"o\n" +
 	"\x16UpdateOperatorResponse\x129\n" +
 	"\boperator\x18\x01 \x01(\v2\x1d.fairway.resource.v1.OperatorR\boperator\x12\x1a\n" +

@@ -217,10 +217,11 @@ const file_fairway_admin_v1_settings_proto_rawDesc = "" +
 	"\x1ffairway/admin/v1/settings.proto\x12\x10fairway.admin.v1\x1a\x1bbuf/validate/validate.proto\x1a\"fairway/resource/v1/settings.proto\x1a google/protobuf/field_mask.proto\"\x14\n" +
 	"\x12GetSettingsRequest\"P\n" +
 	"\x13GetSettingsResponse\x129\n" +
-	"\bsettings\x18\x01 \x01(\v2\x1d.fairway.resource.v1.SettingsR\bsettings\"\x97\x01\n" +
+	"\bsettings\x18\x01 \x01(\v2\x1d.fairway.resource.v1.SettingsR\bsettings\"\xdf\x01\n" +
 	"\x15UpdateSettingsRequest\x12A\n" +
-	"\bsettings\x18\x01 \x01(\v2\x1d.fairway.resource.v1.SettingsB\x06\xbaH\x03\xd8\x01\x03R\bsettings\x12;\n" +
-	"\vupdate_mask\x18\x02 \x01(\v2\x1a.google.protobuf.FieldMaskR\n" +
+	"\bsettings\x18\x01 \x01(\v2\x1d.fairway.resource.v1.SettingsB\x06\xbaH\x03\xd8\x01\x03R\bsettings\x12\x82\x01\n" +
+	"\vupdate_mask\x18\x02 \x01(\v2\x1a.google.protobuf.FieldMaskBE\xbaHB\xba\x01?\n" +
+	"\x10update_mask.size\x12\x11at most 100 paths\x1a\x18this.paths.size() <= 100R\n" +
 	"updateMask\"o\n" +
 	"\x16UpdateSettingsResponse\x129\n" +
 	"\bsettings\x18\x01 \x01(\v2\x1d.fairway.resource.v1.SettingsR\bsettings\x12\x1a\n" +

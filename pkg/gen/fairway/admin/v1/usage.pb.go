@@ -428,11 +428,11 @@ var File_fairway_admin_v1_usage_proto protoreflect.FileDescriptor
 
 const file_fairway_admin_v1_usage_proto_rawDesc = "" +
 	"\n" +
-	"\x1cfairway/admin/v1/usage.proto\x12\x10fairway.admin.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\x87\x03\n" +
-	"\x11QueryUsageRequest\x129\n" +
+	"\x1cfairway/admin/v1/usage.proto\x12\x10fairway.admin.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\x9b\x03\n" +
+	"\x11QueryUsageRequest\x12C\n" +
 	"\n" +
-	"start_time\x18\x01 \x01(\v2\x1a.google.protobuf.TimestampR\tstartTime\x125\n" +
-	"\bend_time\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\aendTime\x12P\n" +
+	"start_time\x18\x01 \x01(\v2\x1a.google.protobuf.TimestampB\b\xbaH\x05\xb2\x01\x022\x00R\tstartTime\x12?\n" +
+	"\bend_time\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampB\b\xbaH\x05\xb2\x01\x022\x00R\aendTime\x12P\n" +
 	"\bgroup_by\x18\x03 \x03(\x0e2 .fairway.admin.v1.UsageDimensionB\x13\xbaH\x10\x92\x01\r\x10\x05\x18\x01\"\a\x82\x01\x04\x10\x01 \x00R\agroupBy\x12%\n" +
 	"\x04keys\x18\x04 \x03(\tB\x11\xbaH\x0e\x92\x01\v\x10d\"\ar\x05\x10\x01\x18\x80\x01R\x04keys\x12-\n" +
 	"\bchannels\x18\x05 \x03(\tB\x11\xbaH\x0e\x92\x01\v\x10d\"\ar\x05\x10\x01\x18\x80\x01R\bchannels\x12-\n" +

@@ -135,13 +135,13 @@ var File_fairway_resource_v1_key_proto protoreflect.FileDescriptor
 
 const file_fairway_resource_v1_key_proto_rawDesc = "" +
 	"\n" +
-	"\x1dfairway/resource/v1/key.proto\x12\x13fairway.resource.v1\x1a\x1bbuf/validate/validate.proto\x1a\"fairway/resource/v1/metadata.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xec\x02\n" +
+	"\x1dfairway/resource/v1/key.proto\x12\x13fairway.resource.v1\x1a\x1bbuf/validate/validate.proto\x1a\"fairway/resource/v1/metadata.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xf6\x02\n" +
 	"\x03Key\x12A\n" +
 	"\bmetadata\x18\x01 \x01(\v2\x1d.fairway.resource.v1.MetadataB\x06\xbaH\x03\xc8\x01\x01R\bmetadata\x12\x1e\n" +
 	"\x05group\x18\x02 \x01(\tB\b\xbaH\x05r\x03\x18\x80\x01R\x05group\x12 \n" +
 	"\x06tenant\x18\x03 \x01(\tB\b\xbaH\x05r\x03\x18\x80\x01R\x06tenant\x12\x1a\n" +
-	"\bdisabled\x18\x04 \x01(\bR\bdisabled\x12;\n" +
-	"\vexpire_time\x18\x05 \x01(\v2\x1a.google.protobuf.TimestampR\n" +
+	"\bdisabled\x18\x04 \x01(\bR\bdisabled\x12E\n" +
+	"\vexpire_time\x18\x05 \x01(\v2\x1a.google.protobuf.TimestampB\b\xbaH\x05\xb2\x01\x022\x00R\n" +
 	"expireTime\x126\n" +
 	"\x06models\x18\x06 \x03(\tB\x1e\xbaH\x1b\x92\x01\x18\x10\xe8\a\x18\x01\"\x11r\x0f\x10\x01\x18\x80\x022\b^[!-~]+$R\x06models\x124\n" +
 	"\vallowed_ips\x18\a \x03(\tB\x13\xbaH\x10\x92\x01\r\x10\x80\x02\x18\x01\"\x06r\x04\x10\x02\x18@R\n" +

@@ -339,9 +339,9 @@ const file_fairway_sync_v1_report_proto_rawDesc = "" +
 	"\rReportRequest\x12\"\n" +
 	"\aboot_id\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18@R\x06bootId\x12.\n" +
 	"\x0efirst_sequence\x18\x02 \x01(\x04B\a\xbaH\x042\x02(\x01R\rfirstSequence\x12A\n" +
-	"\arecords\x18\x03 \x03(\v2\x1c.fairway.sync.v1.UsageRecordB\t\xbaH\x06\x92\x01\x03\x10\x90NR\arecords\"\xe0\x03\n" +
-	"\vUsageRecord\x12\x17\n" +
-	"\atime_ms\x18\x01 \x01(\x03R\x06timeMs\x12\x1e\n" +
+	"\arecords\x18\x03 \x03(\v2\x1c.fairway.sync.v1.UsageRecordB\t\xbaH\x06\x92\x01\x03\x10\x90NR\arecords\"\xf2\x03\n" +
+	"\vUsageRecord\x12 \n" +
+	"\atime_ms\x18\x01 \x01(\x03B\a\xbaH\x04\"\x02(\x00R\x06timeMs\x12\x1e\n" +
 	"\x06key_id\x18\x02 \x01(\tB\a\xbaH\x04r\x02\x18@R\x05keyId\x12&\n" +
 	"\n" +
 	"channel_id\x18\x03 \x01(\tB\a\xbaH\x04r\x02\x18@R\tchannelId\x12&\n" +
@@ -355,8 +355,8 @@ const file_fairway_sync_v1_report_proto_rawDesc = "" +
 	"\rcost_nano_usd\x18\n" +
 	" \x01(\x03B\a\xbaH\x04\"\x02(\x00R\vcostNanoUsd\x12\x1c\n" +
 	"\testimated\x18\v \x01(\bR\testimated\x12\x1a\n" +
-	"\bunpriced\x18\f \x01(\bR\bunpriced\x12#\n" +
-	"\rprice_version\x18\r \x01(\x03R\fpriceVersion\"G\n" +
+	"\bunpriced\x18\f \x01(\bR\bunpriced\x12,\n" +
+	"\rprice_version\x18\r \x01(\x03B\a\xbaH\x04\"\x02(\x00R\fpriceVersion\"G\n" +
 	"\x0eReportResponse\x12\x17\n" +
 	"\aboot_id\x18\x01 \x01(\tR\x06bootId\x12\x1c\n" +
 	"\twatermark\x18\x02 \x01(\x04R\twatermark\";\n" +
