@@ -37,7 +37,6 @@ type measure struct {
 	title string
 	unit  string
 	bar   float64 // of the ratio to nginx; of the value itself where there is no nginx
-	alone bool    // Fairway only
 	fresh bool    // every round has a proxy of its own
 	round func(context.Context, *bench, *target) (float64, error)
 }

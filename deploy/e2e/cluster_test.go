@@ -4,11 +4,9 @@ import (
 	"context"
 	"fmt"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
-	"time"
 
 	"fairway/pkg/testkit/fakellm"
 )
@@ -241,19 +239,4 @@ func TestWithoutControlPlane(t *testing.T) {
 		return err
 	})
 	t.Logf("served %d requests, %d of them without control plane and etcd; all of them are on the books", wanted, 60)
-}
-
-// TestDemo: the README's first command, once.
-func TestDemo(t *testing.T) {
-	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
-	defer cancel()
-	out, err := exec.CommandContext(ctx, binaries.fairway, "demo", "--once").CombinedOutput()
-	if err != nil {
-		t.Fatalf("fairway demo --once: %v\n%s", err, out)
-	}
-	for _, want := range []string{"answer:", "events:", "attempts 2", "cost", "healthy"} {
-		if !strings.Contains(string(out), want) {
-			t.Errorf("the story does not tell of %q:\n%s", want, out)
-		}
-	}
 }

@@ -1,0 +1,200 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"image"
+	"image/color"
+	"image/draw"
+	"image/png"
+	"math"
+	"os"
+)
+
+// Two charts over the rates of a sweep: latency, and CPU per request. No library here draws charts, and two need little.
+
+const (
+	chartWidth, chartHeight = 620, 400
+	marginLeft, marginRight = 80, 20
+	marginTop, marginBottom = 70, 60
+	letterScale             = 2
+)
+
+// series is a line of a chart.
+type series struct {
+	name   string
+	color  color.RGBA
+	dashed bool
+	y      []float64
+}
+
+func targetColor(name string) color.RGBA {
+	switch name {
+	case "fairway":
+		return color.RGBA{0x1f, 0x5f, 0xbf, 0xff}
+	case "nginx":
+		return color.RGBA{0x2e, 0x8b, 0x57, 0xff}
+	default:
+		return color.RGBA{0x80, 0x80, 0x80, 0xff}
+	}
+}
+
+// writePlot draws a sweep.
+func writePlot(file string, points []point) error {
+	var rates []float64
+	for _, p := range points {
+		rates = append(rates, p.Rate)
+	}
+	var latency, cpu []series
+	for _, name := range []string{"direct", "nginx", "fairway"} {
+		s50 := series{name: name + " p50", color: targetColor(name)}
+		s99 := series{name: name + " p99", color: targetColor(name), dashed: true}
+		c := series{name: name, color: targetColor(name)}
+		for _, p := range points {
+			s50.y = append(s50.y, p.P50[name].Median)
+			s99.y = append(s99.y, p.P99[name].Median)
+			c.y = append(c.y, p.CPU[name].Median)
+		}
+		latency = append(latency, s50, s99)
+		if name != "direct" {
+			cpu = append(cpu, c)
+		}
+	}
+	img := image.NewRGBA(image.Rect(0, 0, 2*chartWidth, chartHeight))
+	draw.Draw(img, img.Bounds(), image.White, image.Point{}, draw.Src)
+	(&chart{img: img, title: "latency (us)", x: rates, series: latency}).draw()
+	(&chart{img: img, left: chartWidth, title: "CPU per request (us)", x: rates, series: cpu}).draw()
+	f, err := os.Create(file)
+	if err != nil {
+		return err
+	}
+	return errors.Join(png.Encode(f, img), f.Close())
+}
+
+// chart is one of them, from left on.
+type chart struct {
+	img    *image.RGBA
+	left   int
+	title  string
+	x      []float64
+	series []series
+
+	maxX, maxY float64
+}
+
+func (c *chart) draw() {
+	black, grid := color.RGBA{0, 0, 0, 0xff}, color.RGBA{0xdd, 0xdd, 0xdd, 0xff}
+	for _, x := range c.x {
+		c.maxX = max(c.maxX, x)
+	}
+	for _, s := range c.series {
+		for _, y := range s.y {
+			c.maxY = max(c.maxY, y)
+		}
+	}
+	stepX, stepY := niceStep(c.maxX), niceStep(c.maxY)
+	c.maxX, c.maxY = math.Ceil(c.maxX/stepX)*stepX, math.Ceil(c.maxY/stepY)*stepY
+	for y := 0.0; y <= c.maxY; y += stepY {
+		c.line(0, y, c.maxX, y, grid, false)
+		_, py := c.at(0, y)
+		label := fmt.Sprintf("%g", y)
+		c.text(c.left+marginLeft-8-textWidth(label), py-7, label, black)
+	}
+	for x := 0.0; x <= c.maxX; x += stepX {
+		c.line(x, 0, x, c.maxY, grid, false)
+		px, py := c.at(x, 0)
+		label := fmt.Sprintf("%g", x)
+		c.text(px-textWidth(label)/2, py+8, label, black)
+	}
+	c.line(0, 0, c.maxX, 0, black, false)
+	c.line(0, 0, 0, c.maxY, black, false)
+	const under = "requests/s"
+	c.text(c.left+(chartWidth-textWidth(under))/2, chartHeight-26, under, black)
+	c.text(c.left+marginLeft, 10, c.title, black)
+	for i, s := range c.series {
+		// Two rows of names.
+		c.text(c.left+marginLeft+i/2*170, 30+i%2*18, s.name, s.color)
+		for j := 1; j < len(c.x); j++ {
+			c.line(c.x[j-1], s.y[j-1], c.x[j], s.y[j], s.color, s.dashed)
+		}
+		for j := range c.x {
+			px, py := c.at(c.x[j], s.y[j])
+			draw.Draw(c.img, image.Rect(px-3, py-3, px+4, py+4), image.NewUniform(s.color), image.Point{}, draw.Src)
+		}
+	}
+}
+
+// niceStep is 1, 2 or 5 times a power of ten, so that about five steps reach most.
+func niceStep(most float64) float64 {
+	if most <= 0 {
+		return 1
+	}
+	power := math.Pow(10, math.Floor(math.Log10(most/5)))
+	for _, n := range []float64{1, 2, 5} {
+		if n*power >= most/5 {
+			return n * power
+		}
+	}
+	return 10 * power
+}
+
+func (c *chart) at(x, y float64) (px, py int) {
+	return c.left + marginLeft + int(x/c.maxX*(chartWidth-marginLeft-marginRight)),
+		chartHeight - marginBottom - int(y/c.maxY*(chartHeight-marginTop-marginBottom))
+}
+
+func (c *chart) line(x0, y0, x1, y1 float64, col color.RGBA, dashed bool) {
+	ax, ay := c.at(x0, y0)
+	bx, by := c.at(x1, y1)
+	steps := max(abs(bx-ax), abs(by-ay), 1)
+	for i := range steps + 1 {
+		if dashed && i/6%2 == 1 {
+			continue
+		}
+		px, py := ax+(bx-ax)*i/steps, ay+(by-ay)*i/steps
+		c.img.SetRGBA(px, py, col)
+		if abs(bx-ax) > 0 && abs(by-ay) > 0 { // the data; axes stay thin
+			c.img.SetRGBA(px, py+1, col)
+		}
+	}
+}
+
+func abs(n int) int { return max(n, -n) }
+
+func textWidth(text string) int { return len(text) * 6 * letterScale }
+
+func (c *chart) text(left, top int, text string, col color.RGBA) {
+	for i := range len(text) {
+		g := glyph(text[i])
+		for column, bits := range g {
+			for line := range 8 {
+				if bits>>line&1 == 0 {
+					continue
+				}
+				x, y := left+(i*6+column)*letterScale, top+line*letterScale
+				draw.Draw(c.img, image.Rect(x, y, x+letterScale, y+letterScale), image.NewUniform(col), image.Point{}, draw.Src)
+			}
+		}
+	}
+}
+
+// glyph is a letter of 5 by 8 dots, a byte for each column, its lowest bit at the top. Letters that no chart here has
+// are blank.
+func glyph(b byte) [5]byte {
+	const letters = "0123456789./()-+ CPUabcdefghijklmnopqrstuvwxyz"
+	const dots = "\x3e\x51\x49\x45\x3e\x00\x42\x7f\x40\x00\x42\x61\x51\x49\x46\x21\x41\x45\x4b\x31\x18\x14\x12\x7f\x10" + // 0-4
+		"\x27\x45\x45\x45\x39\x3c\x4a\x49\x49\x30\x01\x71\x09\x05\x03\x36\x49\x49\x49\x36\x06\x49\x49\x29\x1e" + // 5-9
+		"\x00\x60\x60\x00\x00\x20\x10\x08\x04\x02\x00\x1c\x22\x41\x00\x00\x41\x22\x1c\x00\x08\x08\x08\x08\x08\x08\x08\x3e\x08\x08" + // ./()-+
+		"\x00\x00\x00\x00\x00\x3e\x41\x41\x41\x22\x7f\x09\x09\x09\x06\x3f\x40\x40\x40\x3f" + // space CPU
+		"\x20\x54\x54\x54\x78\x7f\x48\x44\x44\x38\x38\x44\x44\x44\x20\x38\x44\x44\x48\x7f\x38\x54\x54\x54\x18\x08\x7e\x09\x01\x02" + // a-f
+		"\x0c\x52\x52\x52\x3e\x7f\x08\x04\x04\x78\x00\x44\x7d\x40\x00\x20\x40\x44\x3d\x00\x7f\x10\x28\x44\x00\x00\x41\x7f\x40\x00" + // g-l
+		"\x7c\x04\x18\x04\x78\x7c\x08\x04\x04\x78\x38\x44\x44\x44\x38\x7c\x14\x14\x14\x08\x08\x14\x14\x18\x7c\x7c\x08\x04\x04\x08" + // m-r
+		"\x48\x54\x54\x54\x20\x04\x3f\x44\x40\x20\x3c\x40\x40\x20\x7c\x1c\x20\x40\x20\x1c\x3c\x40\x30\x40\x3c\x44\x28\x10\x28\x44" + // s-x
+		"\x0c\x50\x50\x50\x3c\x44\x64\x54\x4c\x44" // y-z
+	for i := range len(letters) {
+		if letters[i] == b {
+			return [5]byte([]byte(dots[5*i : 5*i+5]))
+		}
+	}
+	return [5]byte{}
+}
