@@ -8,7 +8,6 @@ import (
 	"net"
 	"net/netip"
 	"os"
-	"path/filepath"
 	"time"
 
 	"github.com/oklog/ulid/v2"
@@ -65,7 +64,7 @@ func (c Config) wire(ctx context.Context, allow []netip.Prefix) (_ *proxy, err e
 		Version: version.String(), Hostname: hostname, BootID: bootID,
 		Log: c.Log.With("room", "subscribe"), Registry: p.registry,
 	})
-	if p.spool, err = report.OpenSpool(filepath.Join(c.StateDir, "spool"), bootID, report.SpoolOptions{Log: c.Log.With("room", "report")}); err != nil {
+	if p.spool, err = report.OpenSpool(c.StateDir, bootID, report.SpoolOptions{Log: c.Log.With("room", "report")}); err != nil {
 		return nil, err
 	}
 	if p.reporter, err = report.New(p.spool, report.Options{

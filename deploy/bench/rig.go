@@ -224,7 +224,7 @@ func (r *rig) nginxConfig(plain, tls string) string {
 daemon off;
 USER
 worker_processes 1;
-worker_rlimit_nofile 20000;
+worker_rlimit_nofile 16384;
 pid nginx.pid;
 error_log stderr warn;
 events { worker_connections 16384; }

@@ -16,6 +16,11 @@ import (
 // what cannot be the same in a test is replaced: ports that may be taken, and the provider's address, where a fake one
 // stands. Blocks marked sh are commands; nothing else in the pages is.
 func TestDocs(t *testing.T) {
+	for _, tool := range []string{"bash", "curl"} {
+		if _, err := exec.LookPath(tool); err != nil {
+			t.Skipf("the pages use %s, which is not here; .ci/run installs it", tool)
+		}
+	}
 	root, err := filepath.Abs("../..")
 	if err != nil {
 		t.Fatal(err)

@@ -117,7 +117,7 @@ func (s *Server) Run(ctx context.Context, ln net.Listener) error {
 		return fmt.Errorf("serve clients on %s: %w", ln.Addr(), errors.Join(err, net.ErrClosed))
 	case <-ctx.Done():
 	}
-	s.log.Info("draining", "open_connections", server.GetOpenConnectionsCount()-1, "grace", s.options.Grace)
+	s.log.Info("draining", "open_connections", max(0, server.GetOpenConnectionsCount()-1), "grace", s.options.Grace)
 	s.draining.Store(true)
 	s.closeUnused()
 	grace, cancel := context.WithTimeout(context.WithoutCancel(ctx), s.options.Grace)
