@@ -30,6 +30,7 @@ func models() kind {
 			return []string{r.GetMetadata().GetName(), usd(p.GetInput()), usd(cached), usd(p.GetOutput())}
 		}),
 		fields: modelFields,
+		extra:  importModelsCommand,
 	}
 }
 

@@ -18,6 +18,7 @@ import (
 	"os/signal"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -84,7 +85,7 @@ func parseOptions(args []string) (options, error) {
 	if o.only, err = regexp.Compile(only); err != nil {
 		return o, fmt.Errorf("-only: %w", err)
 	}
-	if !o.only.MatchString(strings.Join(measureNames(), "\n")) {
+	if !slices.ContainsFunc(measureNames(), o.only.MatchString) {
 		return o, fmt.Errorf("-only %s matches no measure", only)
 	}
 	return o, nil

@@ -11,21 +11,21 @@ import (
 	"os"
 )
 
-// Two charts over the rates of a sweep: latency, and CPU per request. No library here draws charts, and two need little.
+// Three charts over the rates of a sweep: median latency, its 99th percentile, and CPU per request. They need so little that
+// no library has to draw them.
 
 const (
-	chartWidth, chartHeight = 620, 400
-	marginLeft, marginRight = 80, 20
-	marginTop, marginBottom = 70, 60
+	chartWidth, chartHeight = 560, 400
+	marginLeft, marginRight = 80, 40
+	marginTop, marginBottom = 60, 60
 	letterScale             = 2
 )
 
 // series is a line of a chart.
 type series struct {
-	name   string
-	color  color.RGBA
-	dashed bool
-	y      []float64
+	name  string
+	color color.RGBA
+	y     []float64
 }
 
 func targetColor(name string) color.RGBA {
@@ -45,25 +45,27 @@ func writePlot(file string, points []point) error {
 	for _, p := range points {
 		rates = append(rates, p.Rate)
 	}
-	var latency, cpu []series
+	charts := []*chart{{title: "latency p50 (us)"}, {title: "latency p99 (us)"}, {title: "CPU per request (us)"}}
 	for _, name := range []string{"direct", "nginx", "fairway"} {
-		s50 := series{name: name + " p50", color: targetColor(name)}
-		s99 := series{name: name + " p99", color: targetColor(name), dashed: true}
-		c := series{name: name, color: targetColor(name)}
+		lines := make([]series, len(charts))
 		for _, p := range points {
-			s50.y = append(s50.y, p.P50[name].Median)
-			s99.y = append(s99.y, p.P99[name].Median)
-			c.y = append(c.y, p.CPU[name].Median)
+			for i, of := range []map[string]spread{p.P50, p.P99, p.CPU} {
+				lines[i].y = append(lines[i].y, of[name].Median)
+			}
 		}
-		latency = append(latency, s50, s99)
-		if name != "direct" {
-			cpu = append(cpu, c)
+		for i, line := range lines {
+			line.name, line.color = name, targetColor(name)
+			if name != "direct" || i < 2 { // the upstream's CPU time is nobody's business
+				charts[i].series = append(charts[i].series, line)
+			}
 		}
 	}
-	img := image.NewRGBA(image.Rect(0, 0, 2*chartWidth, chartHeight))
+	img := image.NewRGBA(image.Rect(0, 0, len(charts)*chartWidth, chartHeight))
 	draw.Draw(img, img.Bounds(), image.White, image.Point{}, draw.Src)
-	(&chart{img: img, title: "latency (us)", x: rates, series: latency}).draw()
-	(&chart{img: img, left: chartWidth, title: "CPU per request (us)", x: rates, series: cpu}).draw()
+	for i, c := range charts {
+		c.img, c.left, c.x = img, i*chartWidth, rates
+		c.draw()
+	}
 	f, err := os.Create(file)
 	if err != nil {
 		return err
@@ -95,27 +97,26 @@ func (c *chart) draw() {
 	stepX, stepY := niceStep(c.maxX), niceStep(c.maxY)
 	c.maxX, c.maxY = math.Ceil(c.maxX/stepX)*stepX, math.Ceil(c.maxY/stepY)*stepY
 	for y := 0.0; y <= c.maxY; y += stepY {
-		c.line(0, y, c.maxX, y, grid, false)
+		c.line(0, y, c.maxX, y, grid)
 		_, py := c.at(0, y)
 		label := fmt.Sprintf("%g", y)
 		c.text(c.left+marginLeft-8-textWidth(label), py-7, label, black)
 	}
 	for x := 0.0; x <= c.maxX; x += stepX {
-		c.line(x, 0, x, c.maxY, grid, false)
+		c.line(x, 0, x, c.maxY, grid)
 		px, py := c.at(x, 0)
 		label := fmt.Sprintf("%g", x)
 		c.text(px-textWidth(label)/2, py+8, label, black)
 	}
-	c.line(0, 0, c.maxX, 0, black, false)
-	c.line(0, 0, 0, c.maxY, black, false)
+	c.line(0, 0, c.maxX, 0, black)
+	c.line(0, 0, 0, c.maxY, black)
 	const under = "requests/s"
 	c.text(c.left+(chartWidth-textWidth(under))/2, chartHeight-26, under, black)
 	c.text(c.left+marginLeft, 10, c.title, black)
 	for i, s := range c.series {
-		// Two rows of names.
-		c.text(c.left+marginLeft+i/2*170, 30+i%2*18, s.name, s.color)
+		c.text(c.left+marginLeft+i*120, 32, s.name, s.color)
 		for j := 1; j < len(c.x); j++ {
-			c.line(c.x[j-1], s.y[j-1], c.x[j], s.y[j], s.color, s.dashed)
+			c.line(c.x[j-1], s.y[j-1], c.x[j], s.y[j], s.color)
 		}
 		for j := range c.x {
 			px, py := c.at(c.x[j], s.y[j])
@@ -143,14 +144,11 @@ func (c *chart) at(x, y float64) (px, py int) {
 		chartHeight - marginBottom - int(y/c.maxY*(chartHeight-marginTop-marginBottom))
 }
 
-func (c *chart) line(x0, y0, x1, y1 float64, col color.RGBA, dashed bool) {
+func (c *chart) line(x0, y0, x1, y1 float64, col color.RGBA) {
 	ax, ay := c.at(x0, y0)
 	bx, by := c.at(x1, y1)
 	steps := max(abs(bx-ax), abs(by-ay), 1)
 	for i := range steps + 1 {
-		if dashed && i/6%2 == 1 {
-			continue
-		}
 		px, py := ax+(bx-ax)*i/steps, ay+(by-ay)*i/steps
 		c.img.SetRGBA(px, py, col)
 		if abs(bx-ax) > 0 && abs(by-ay) > 0 { // the data; axes stay thin

@@ -4,9 +4,11 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"math"
 	"os"
 	"path/filepath"
 	"runtime"
+	"strconv"
 	"strings"
 	"text/tabwriter"
 	"time"
@@ -57,9 +59,17 @@ func (r *row) cell(s spread) string {
 		return "-"
 	}
 	if len(s.Rounds) == 1 {
-		return fmt.Sprintf("%.3g %s", s.Median, r.Unit)
+		return figure(s.Median) + " " + r.Unit
 	}
-	return fmt.Sprintf("%.3g %s (%.3g..%.3g)", s.Median, r.Unit, s.Min, s.Max)
+	return fmt.Sprintf("%s %s (%s..%s)", figure(s.Median), r.Unit, figure(s.Min), figure(s.Max))
+}
+
+// figure writes what a measure can tell apart: three digits.
+func figure(v float64) string {
+	if math.Abs(v) >= 100 {
+		return strconv.FormatFloat(v, 'f', 0, 64)
+	}
+	return strconv.FormatFloat(v, 'g', 3, 64)
 }
 
 // machine is where the results come from.
