@@ -47,6 +47,3 @@ func defaultDataDir() string {
 	}
 	return filepath.Join(home, ".fairway")
 }
-
-// resolve lets environment and file fill the flags of a command that serves, before they are checked.
-func resolve(c *cobra.Command, _ []string) error { return flags.Resolve(c, os.LookupEnv) }

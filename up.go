@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"log/slog"
 	"os"
 	"path/filepath"
 
@@ -13,14 +14,12 @@ import (
 	"fairway/dataplane"
 	"fairway/pkg/flags"
 	"fairway/pkg/serve"
-	"fairway/pkg/telemetry"
 )
 
 // upCommand runs embedded etcd, a control plane and one proxy in one process.
 func upCommand() *cobra.Command {
 	var control controlplane.Config
 	var data dataplane.Config
-	var logs telemetry.LogFlags
 	c := &cobra.Command{
 		Use:   "up",
 		Short: "Embedded etcd, control plane and one proxy in one process",
@@ -28,9 +27,7 @@ func upCommand() *cobra.Command {
 
 The first start creates the data directory with everything in it, among them operator.token, which the admin commands find by
 themselves. Everything listens on loopback unless told otherwise.`,
-		Example:           "  fairway up\n  fairway up --data-dir /var/lib/fairway --listen 0.0.0.0:8080",
-		Args:              cobra.NoArgs,
-		PersistentPreRunE: resolve,
+		Example: "  fairway up\n  fairway up --data-dir /var/lib/fairway --listen 0.0.0.0:8080",
 	}
 	fs := c.Flags()
 	fs.StringVar(&control.DataDir, "data-dir", defaultDataDir(), "where everything is kept")
@@ -38,19 +35,12 @@ themselves. Everything listens on loopback unless told otherwise.`,
 	fs.StringVar(&data.OpsListen, "proxy-ops-listen", "127.0.0.1:9091", "proxy's metrics and health")
 	control.Flags(fs)
 	data.Flags(fs)
-	logs.Flags(fs)
-	flags.AddConfig(fs)
-	c.RunE = func(cmd *cobra.Command, _ []string) error {
-		log, err := logs.Logger(os.Stderr)
-		if err != nil {
-			return err
-		}
-		serve.LimitMemory(log)
+	flags.Serving(c, func(ctx context.Context, log *slog.Logger) error {
 		control.Log, data.Log = log.With("plane", "control"), log.With("plane", "data")
 		control.Embedded = true
 		data.OpsTokenFile, data.Pprof = control.OpsTokenFile, control.Pprof
-		return up(cmd.Context(), control, data, os.Stdout)
-	}
+		return up(ctx, control, data, os.Stdout)
+	})
 	return c
 }
 
@@ -94,33 +84,23 @@ func greet(out io.Writer, dataDir string, c controlplane.Addresses, d dataplane.
 // controlPlaneCommand runs a control-plane replica on an etcd cluster, or on embedded etcd.
 func controlPlaneCommand() *cobra.Command {
 	var control controlplane.Config
-	var logs telemetry.LogFlags
 	c := &cobra.Command{
 		Use:   "controlplane",
 		Short: "One control-plane replica",
 		Long: `Run one control-plane replica. With --etcd-endpoints it keeps its state in that cluster and several replicas can run
 side by side; without, it embeds etcd in its data directory. All replicas of a cluster need the same key-encryption key
 (--kek-file or FAIRWAY_KEK).`,
-		Example:           "  fairway controlplane --etcd-endpoints https://etcd-1:2379,https://etcd-2:2379 --etcd-ca-file ca.pem --kek-file kek",
-		Args:              cobra.NoArgs,
-		PersistentPreRunE: resolve,
+		Example: "  fairway controlplane --etcd-endpoints https://etcd-1:2379,https://etcd-2:2379 --etcd-ca-file ca.pem --kek-file kek",
 	}
 	fs := c.Flags()
 	fs.StringVar(&control.DataDir, "data-dir", defaultDataDir(), "where tokens, the key-encryption key and embedded etcd are kept")
 	fs.StringVar(&control.OpsListen, "ops-listen", "127.0.0.1:9092", "metrics and health")
 	control.Flags(fs)
 	control.EtcdFlags(fs)
-	logs.Flags(fs)
-	flags.AddConfig(fs)
-	c.RunE = func(cmd *cobra.Command, _ []string) error {
-		log, err := logs.Logger(os.Stderr)
-		if err != nil {
-			return err
-		}
-		serve.LimitMemory(log)
+	flags.Serving(c, func(ctx context.Context, log *slog.Logger) error {
 		control.Log = log
 		control.Embedded = len(control.Etcd.Endpoints) == 0
-		return controlplane.Run(cmd.Context(), control)
-	}
+		return controlplane.Run(ctx, control)
+	})
 	return c
 }

@@ -1,15 +1,14 @@
 package dataplane
 
 import (
-	"os"
+	"context"
+	"log/slog"
 	"time"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
 	"fairway/pkg/flags"
-	"fairway/pkg/serve"
-	"fairway/pkg/telemetry"
 )
 
 // Flags binds what every proxy has to fs; the commands add their own for what differs.
@@ -25,26 +24,12 @@ func (c *Config) Flags(fs *pflag.FlagSet) {
 // Command is the command that runs one proxy, under the given name: `fairway dataplane` and `fairway-dataplane`.
 func Command(use string) *cobra.Command {
 	var c Config
-	var logs telemetry.LogFlags
 	cmd := &cobra.Command{
 		Use:   use,
 		Short: "One proxy of a fleet",
 		Long: `Run one proxy. It joins the control plane with a token, keeps its certificate in its state directory, and serves from
 memory alone: when the control plane is away it goes on with what it knows, also after a restart.`,
 		Example: "  " + use + " --control-plane cp-1:8082,cp-2:8082 --join-token-file join.token --state-dir /var/lib/fairway-proxy",
-		Args:    cobra.NoArgs,
-		PersistentPreRunE: func(cmd *cobra.Command, _ []string) error {
-			return flags.Resolve(cmd, os.LookupEnv)
-		},
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			log, err := logs.Logger(os.Stderr)
-			if err != nil {
-				return err
-			}
-			serve.LimitMemory(log)
-			c.Log = log
-			return Run(cmd.Context(), c)
-		},
 	}
 	fs := cmd.Flags()
 	fs.StringSliceVar(&c.ControlPlane, "control-plane", nil, "sync addresses of the control plane, host:port")
@@ -56,7 +41,9 @@ memory alone: when the control plane is away it goes on with what it knows, also
 	fs.StringVar(&c.OpsTokenFile, "ops-token-file", "", "file with the bearer token that /metrics wants; needed beyond loopback")
 	fs.BoolVar(&c.Pprof, "pprof", false, "serve Go profiles on the ops listener")
 	c.Flags(fs)
-	logs.Flags(fs)
-	flags.AddConfig(fs)
+	flags.Serving(cmd, func(ctx context.Context, log *slog.Logger) error {
+		c.Log = log
+		return Run(ctx, c)
+	})
 	return cmd
 }

@@ -1,0 +1,31 @@
+package flags
+
+import (
+	"context"
+	"log/slog"
+	"os"
+
+	"github.com/spf13/cobra"
+
+	"fairway/pkg/serve"
+	"fairway/pkg/telemetry"
+)
+
+// Serving makes c a command that serves until its context ends: its flags may come from the environment and from a file,
+// it logs to standard error as its flags say, and the garbage collector knows how much memory there is. Bind the command's
+// own flags before or after.
+func Serving(c *cobra.Command, run func(ctx context.Context, log *slog.Logger) error) {
+	var logs telemetry.LogFlags
+	logs.Flags(c.Flags())
+	AddConfig(c.Flags())
+	c.Args = cobra.NoArgs
+	c.PersistentPreRunE = func(c *cobra.Command, _ []string) error { return Resolve(c, os.LookupEnv) }
+	c.RunE = func(c *cobra.Command, _ []string) error {
+		log, err := logs.Logger(os.Stderr)
+		if err != nil {
+			return err
+		}
+		serve.LimitMemory(log)
+		return run(c.Context(), log)
+	}
+}
