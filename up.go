@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -18,6 +19,12 @@ import (
 
 // upCommand runs embedded etcd, a control plane and one proxy in one process.
 func upCommand() *cobra.Command {
+	c, _ := checkedUp()
+	return c
+}
+
+// checkedUp returns the command, and what checks its settings once they are resolved.
+func checkedUp() (*cobra.Command, func() error) {
 	var control controlplane.Config
 	var data dataplane.Config
 	c := &cobra.Command{
@@ -37,18 +44,29 @@ themselves. Everything listens on loopback unless told otherwise.`,
 	data.Flags(fs)
 	flags.Serving(c, func(ctx context.Context, log *slog.Logger) error {
 		control.Log, data.Log = log.With("plane", "control"), log.With("plane", "data")
-		control.Embedded = true
-		data.OpsTokenFile, data.Pprof = control.OpsTokenFile, control.Pprof
+		control, data := together(control, data)
 		return up(ctx, control, data, os.Stdout)
 	})
-	return c
+	return c, func() error {
+		control, data := together(control, data)
+		// Where the proxy finds the control plane is known once that listens.
+		data.ControlPlane = []string{control.SyncListen}
+		return errors.Join(control.Check(), data.Check())
+	}
+}
+
+// together fills in what the two planes of one process have in common.
+func together(control controlplane.Config, data dataplane.Config) (controlplane.Config, dataplane.Config) {
+	control.Embedded = true
+	data.OpsTokenFile, data.Pprof = control.OpsTokenFile, control.Pprof
+	data.StateDir = filepath.Join(control.DataDir, "proxy")
+	data.JoinTokenFile = filepath.Join(control.DataDir, "join.token")
+	return control, data
 }
 
 // up runs both planes until ctx ends. The proxy stops first, so that its last usage finds a control plane; it joins by
 // the token in the data directory, like any proxy of this host.
 func up(ctx context.Context, control controlplane.Config, data dataplane.Config, out io.Writer) error {
-	data.StateDir = filepath.Join(control.DataDir, "proxy")
-	data.JoinTokenFile = filepath.Join(control.DataDir, "join.token")
 	syncAddress := make(chan controlplane.Addresses, 1)
 	control.Listening = func(a controlplane.Addresses) { syncAddress <- a }
 	return serve.InOrder(ctx,

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net"
 	"os"
 	"path/filepath"
 	"time"
@@ -15,6 +16,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"fairway/controlplane/internal/store"
+	"fairway/pkg/secret"
 	"fairway/pkg/serve"
 	"fairway/pkg/telemetry"
 )
@@ -67,7 +69,7 @@ func Run(ctx context.Context, c Config) error {
 	if c.Log == nil {
 		c.Log = slog.New(slog.DiscardHandler)
 	}
-	if err := c.check(); err != nil {
+	if err := c.Check(); err != nil {
 		return err
 	}
 	if err := os.MkdirAll(c.DataDir, 0o700); err != nil {
@@ -99,7 +101,7 @@ func (c Config) replica(ctx context.Context, ls *listeners, registry *prometheus
 			return err
 		}
 		defer e.Close()
-		etcd, failed = store.Config{Endpoints: e.Endpoints()}, e.Failed()
+		etcd, failed = store.Config{Endpoints: e.Endpoints(), Alone: true}, e.Failed()
 	}
 	st, err := store.Open(ctx, etcd, c.Log.With("room", "store"))
 	if err != nil {
@@ -121,12 +123,25 @@ func (c Config) replica(ctx context.Context, ls *listeners, registry *prometheus
 	return r.run(ctx, ready)
 }
 
-// check refuses configurations that cannot work or are not safe, all that is wrong at once.
-func (c Config) check() error {
+// Check refuses configurations that cannot work or are not safe, all that is wrong at once. It touches nothing.
+func (c Config) Check() error {
 	var problems []error
 	bad := func(format string, args ...any) { problems = append(problems, fmt.Errorf(format, args...)) }
 	if c.DataDir == "" {
 		bad("--data-dir is empty")
+	}
+	if c.KEK != "" {
+		if _, err := secret.ParseKEK(c.KEK); err != nil {
+			bad("FAIRWAY_KEK: %w", err)
+		}
+	}
+	for name, addr := range map[string]string{"--admin-listen": c.AdminListen, "--sync-listen": c.SyncListen, "the ops listener": c.OpsListen} {
+		if err := serve.CheckAddress(addr); err != nil {
+			bad("%s: %w", name, err)
+		}
+	}
+	if _, _, err := net.SplitHostPort(c.SyncAdvertise); c.SyncAdvertise != "" && err != nil {
+		bad("--sync-advertise %q: want host:port", c.SyncAdvertise)
 	}
 	if !c.Embedded && len(c.Etcd.Endpoints) == 0 {
 		bad("--etcd-endpoints is empty")

@@ -97,6 +97,17 @@ func TestRun(t *testing.T) {
 		t.Fatalf("a clean stop: %v", err)
 	}
 
+	// A file that was lost is missed, not made anew: a key that opens nothing would look like the one to keep.
+	if err := os.Rename(filepath.Join(dir, "kek"), filepath.Join(dir, "elsewhere")); err != nil {
+		t.Fatal(err)
+	}
+	if err := Run(t.Context(), local(dir)); err == nil || !strings.Contains(err.Error(), "kek is missing") {
+		t.Errorf("without its key-encryption key: %v", err)
+	}
+	if _, err := os.Stat(filepath.Join(dir, "kek")); !os.IsNotExist(err) {
+		t.Errorf("a new key-encryption key was made: %v", err)
+	}
+
 	// Without the key-encryption key nothing that is sealed opens, and the error says so.
 	wrong := local(dir)
 	wrong.KEK = base64.StdEncoding.EncodeToString(make([]byte, 32))
@@ -135,14 +146,17 @@ func TestCheck(t *testing.T) {
 		{"admin in the clear", func(c *Config) { c.AdminListen = "0.0.0.0:8081" }, []string{"tokens would travel in the clear"}},
 		{"half a certificate", func(c *Config) { c.AdminTLSCertFile = "x" }, []string{"go together"}},
 		{"open metrics", func(c *Config) { c.OpsListen = ":9092" }, []string{"--ops-token-file"}},
-		{"all at once", func(c *Config) { *c = Config{AdminListen: ":1", OpsListen: ":2"} },
+		{"no address", func(c *Config) { c.SyncListen = "garbage" }, []string{"--sync-listen", "garbage"}},
+		{"no port", func(c *Config) { c.AdminListen = "127.0.0.1:99999" }, []string{"--admin-listen"}},
+		{"no key", func(c *Config) { c.KEK = "abc" }, []string{"FAIRWAY_KEK"}},
+		{"all at once", func(c *Config) { *c = Config{AdminListen: ":1", SyncListen: ":3", OpsListen: ":2"} },
 			[]string{"--data-dir is empty", "--etcd-endpoints is empty", "in the clear", "--ops-token-file"}},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			c := local("/nowhere")
 			tt.change(&c)
-			err := c.check()
+			err := c.Check()
 			if (err == nil) != (len(tt.want) == 0) {
 				t.Fatalf("got %v, want %q", err, tt.want)
 			}

@@ -6,6 +6,8 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io/fs"
+	"os"
 	"path/filepath"
 
 	"google.golang.org/protobuf/proto"
@@ -28,8 +30,9 @@ type wrappedKey struct {
 	Wrapped []byte `json:"wrapped"`
 }
 
-// kek finds the key-encryption key: given, or in a file that the first start creates.
-func (c Config) kek() (secret.KEK, error) {
+// kek finds the key-encryption key: given, or in a file that the first start of a data set creates. sealed says that the
+// data set has secrets already: then a file that is missing is missed, not made anew.
+func (c Config) kek(sealed bool) (secret.KEK, error) {
 	if c.KEK != "" {
 		k, err := secret.ParseKEK(c.KEK)
 		if err != nil {
@@ -40,6 +43,9 @@ func (c Config) kek() (secret.KEK, error) {
 	path := c.KEKFile
 	if path == "" {
 		path = filepath.Join(c.DataDir, "kek")
+	}
+	if _, err := os.Stat(path); sealed && errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("the key-encryption key %s is missing, and the data set's secrets are sealed under it: restore it", path)
 	}
 	return secret.LoadOrCreateKEK(path)
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"github.com/oklog/ulid/v2"
@@ -58,7 +59,11 @@ type rooms struct {
 // wire opens what the data set keeps for all replicas (keys, certificate authority) and connects the rooms.
 func (c Config) wire(ctx context.Context, st *store.Store, ls *listeners, registry *prometheus.Registry) (*rooms, error) {
 	r := &rooms{c: c, log: c.Log, ls: ls, store: st, lineage: st.Lineage(), moved: make(chan string, 1)}
-	kek, err := c.kek()
+	_, sealed, err := st.Meta(ctx, metaDataKey)
+	if err != nil {
+		return nil, err
+	}
+	kek, err := c.kek(sealed)
 	if err != nil {
 		return nil, err
 	}
@@ -175,6 +180,14 @@ func (r *rooms) observe(next *model.State, changes []model.Change) {
 	r.publisher.Observe(next, changes)
 }
 
+// othersLive says whether proxies could move to another replica.
+func (r *rooms) othersLive(ctx context.Context) bool {
+	ctx, cancel := context.WithTimeout(ctx, time.Second)
+	defer cancel()
+	replicas, err := r.store.Replicas(ctx)
+	return err == nil && slices.ContainsFunc(replicas, func(o *adminv1.Replica) bool { return o.GetId() != r.self.GetId() })
+}
+
 // watchDataSet ends the replica when embedded etcd has ended, and when a backup was restored under it: the next start
 // serves the new lineage.
 func (r *rooms) watchDataSet(ctx context.Context) error {
@@ -238,7 +251,12 @@ func (r *rooms) serveSync(ctx context.Context) error {
 	}
 	drain, cancel := context.WithTimeout(context.WithoutCancel(ctx), drainTime)
 	defer cancel()
-	r.publisher.Drain(drain)
+	if r.othersLive(drain) {
+		r.publisher.Drain(drain)
+	} else {
+		// There is nowhere to go; proxies serve on and come back to the next start.
+		srv.Stop()
+	}
 	stopped := context.AfterFunc(drain, srv.Stop)
 	srv.GracefulStop()
 	stopped()

@@ -64,7 +64,10 @@ func Run(ctx context.Context, c Config) error {
 	if c.DrainTimeout == 0 {
 		c.DrainTimeout = 30 * time.Second
 	}
-	allow, err := c.check()
+	if err := c.Check(); err != nil {
+		return err
+	}
+	allow, err := prefixes(c.UpstreamAllowCIDRs)
 	if err != nil {
 		return err
 	}
@@ -79,8 +82,8 @@ func Run(ctx context.Context, c Config) error {
 	return p.run(ctx)
 }
 
-// check refuses configurations that cannot work or are not safe, all that is wrong at once.
-func (c Config) check() ([]netip.Prefix, error) {
+// Check refuses configurations that cannot work or are not safe, all that is wrong at once. It touches nothing.
+func (c Config) Check() error {
 	var problems []error
 	bad := func(format string, args ...any) { problems = append(problems, fmt.Errorf(format, args...)) }
 	if len(c.ControlPlane) == 0 {
@@ -89,14 +92,26 @@ func (c Config) check() ([]netip.Prefix, error) {
 	if c.StateDir == "" {
 		bad("--state-dir is empty")
 	}
+	for name, addr := range map[string]string{"--listen": c.Listen, "the ops listener": c.OpsListen} {
+		if err := serve.CheckAddress(addr); err != nil {
+			bad("%s: %w", name, err)
+		}
+	}
 	if !serve.Loopback(c.OpsListen) && c.OpsTokenFile == "" {
 		bad("the ops listener %s can be reached from other hosts: give --ops-token-file, or listen on loopback", c.OpsListen)
 	}
+	_, err := prefixes(c.UpstreamAllowCIDRs)
+	return errors.Join(append(problems, err)...)
+}
+
+// prefixes reads --upstream-allow-cidr.
+func prefixes(texts []string) ([]netip.Prefix, error) {
 	var allow []netip.Prefix
-	for _, text := range c.UpstreamAllowCIDRs {
+	var problems []error
+	for _, text := range texts {
 		p, err := netip.ParsePrefix(text)
 		if err != nil {
-			bad("--upstream-allow-cidr %q: want a range such as 10.0.0.0/8", text)
+			problems = append(problems, fmt.Errorf("--upstream-allow-cidr %q: want a range such as 10.0.0.0/8", text))
 			continue
 		}
 		allow = append(allow, p)

@@ -100,13 +100,13 @@ func TestCheck(t *testing.T) {
 		{"no state directory", func(c *Config) { c.StateDir = "" }, []string{"--state-dir is empty"}},
 		{"open metrics", func(c *Config) { c.OpsListen = "0.0.0.0:9091" }, []string{"--ops-token-file"}},
 		{"a range that is none", func(c *Config) { c.UpstreamAllowCIDRs = []string{"10.0.0.0/8", "10.0.0.1"} }, []string{`"10.0.0.1": want a range`}},
-		{"all at once", func(c *Config) { *c = Config{OpsListen: ":1"} }, []string{"--control-plane", "--state-dir", "--ops-token-file"}},
+		{"all at once", func(c *Config) { *c = Config{Listen: "x", OpsListen: ":1"} }, []string{"--control-plane", "--state-dir", "--listen", "--ops-token-file"}},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			c := alone(t, "/nowhere")
 			tt.change(&c)
-			_, err := c.check()
+			err := c.Check()
 			if (err == nil) != (len(tt.want) == 0) {
 				t.Fatalf("got %v, want %q", err, tt.want)
 			}

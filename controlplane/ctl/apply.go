@@ -150,8 +150,10 @@ func (s *session) applyOne(ctx context.Context, c *clients, d document, dryRun b
 	if dryRun {
 		return out, nil
 	}
-	// The etag makes sure that what was compared is what is changed.
-	d.r.GetMetadata().Etag = current.GetMetadata().GetEtag()
+	// The etag makes sure that what was compared is what is changed; one that the document names is the author's own guard.
+	if d.r.GetMetadata().GetEtag() == "" {
+		d.r.GetMetadata().Etag = current.GetMetadata().GetEtag()
+	}
 	_, out.revision, err = svc.update(ctx, d.r, paths)
 	return out, err
 }
@@ -218,17 +220,29 @@ func (s *session) parseDocuments(raw []byte) ([]document, error) {
 	if len(bad) > 0 {
 		return nil, errors.Join(bad...)
 	}
+	if len(docs) == 0 {
+		return nil, errors.New("there is no document in it")
+	}
 	sort.SliceStable(docs, func(i, j int) bool { return order[docs[i].kind.name] < order[docs[j].kind.name] })
 	return docs, nil
 }
 
-// splitDocuments cuts a YAML stream at its separator lines and drops empty documents.
+// splitDocuments cuts a YAML stream at its separator lines, takes lists apart, and drops empty documents.
 func splitDocuments(raw []byte) [][]byte {
 	var docs [][]byte
 	var doc []byte
 	flush := func() {
 		var v any
-		if yaml.Unmarshal(doc, &v) != nil || v != nil {
+		err := yaml.Unmarshal(doc, &v)
+		if list, ok := v.([]any); ok && err == nil {
+			// What get -o json writes: one list of all.
+			for _, item := range list {
+				raw, err := json.Marshal(item)
+				if err == nil {
+					docs = append(docs, raw)
+				}
+			}
+		} else if err != nil || v != nil {
 			docs = append(docs, doc)
 		}
 		doc = nil

@@ -129,12 +129,21 @@ A group that does not exist yet is created with it.`,
 			req.Accounts = []*resourcev1.Account{{Metadata: &resourcev1.Metadata{Name: args[0]}, Secret: sec}}
 		}
 		return s.call(cmd, func(ctx context.Context, c *clients) error {
-			if err := s.ensureGroups(ctx, c, r.GetGroups()); err != nil {
+			fresh, err := ensureGroups(ctx, c, r.GetGroups())
+			if err != nil {
 				return err
 			}
 			got, err := c.channels.CreateChannel(ctx, req)
 			if err != nil {
+				// Nothing is left of a create that failed.
+				for _, g := range fresh {
+					_, undo := c.groups.DeleteGroup(ctx, &adminv1.DeleteGroupRequest{Name: g.GetMetadata().GetName(), Etag: g.GetMetadata().GetEtag()})
+					err = errors.Join(err, undo)
+				}
 				return err
+			}
+			for _, g := range fresh {
+				fmt.Fprintf(s.o.Err, "group %s created\n", g.GetMetadata().GetName())
 			}
 			return s.created(ctx, c, k, created{resource: got.GetChannel(), revision: got.GetRevision()})
 		})
@@ -142,21 +151,26 @@ A group that does not exist yet is created with it.`,
 	return c
 }
 
-// ensureGroups creates the groups that do not exist yet, and says so.
-func (s *session) ensureGroups(ctx context.Context, c *clients, names []string) error {
+// ensureGroups creates the groups that do not exist yet, and returns those.
+func ensureGroups(ctx context.Context, c *clients, names []string) ([]*resourcev1.Group, error) {
+	var fresh []*resourcev1.Group
 	for _, name := range names {
 		_, err := c.groups.GetGroup(ctx, &adminv1.GetGroupRequest{Name: name})
-		if !isNotFound(err) {
-			if err != nil {
-				return err
-			}
+		if err == nil {
 			continue
 		}
-		if _, err := c.groups.CreateGroup(ctx, &adminv1.CreateGroupRequest{
-			Group: &resourcev1.Group{Metadata: &resourcev1.Metadata{Name: name}}}); err != nil && !isExists(err) {
-			return err
+		if !isNotFound(err) {
+			return fresh, err
 		}
-		fmt.Fprintf(s.o.Err, "group %s created\n", name)
+		made, err := c.groups.CreateGroup(ctx, &adminv1.CreateGroupRequest{
+			Group: &resourcev1.Group{Metadata: &resourcev1.Metadata{Name: name}}})
+		if isExists(err) {
+			continue
+		}
+		if err != nil {
+			return fresh, err
+		}
+		fresh = append(fresh, made.GetGroup())
 	}
-	return nil
+	return fresh, nil
 }

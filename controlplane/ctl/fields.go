@@ -79,10 +79,26 @@ func expiry(s string, now time.Time) (*timestamppb.Timestamp, error) {
 	}
 	for _, layout := range []string{time.RFC3339, time.DateOnly} {
 		if t, err := time.Parse(layout, s); err == nil {
+			if t.Before(now) {
+				return nil, fmt.Errorf("%s is in the past; to refuse a key now, disable it", s)
+			}
 			return timestamppb.New(t), nil
 		}
 	}
 	return nil, fmt.Errorf("%q is not a date (2027-01-31), a time (RFC 3339), a duration from now (720h) or never", s)
+}
+
+// named refuses a list that was given and names nothing; all says what to give instead.
+func named(list []string, all string) ([]string, error) {
+	for _, v := range list {
+		if v == "" {
+			return nil, fmt.Errorf("an empty name; give %s", all)
+		}
+	}
+	if len(list) == 0 {
+		return nil, fmt.Errorf("empty; give %s", all)
+	}
+	return list, nil
 }
 
 func optionalDuration(d time.Duration) *durationpb.Duration {

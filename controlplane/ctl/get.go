@@ -13,7 +13,7 @@ func getCommand(s *session) *cobra.Command {
 	c := &cobra.Command{
 		Use:   "get [KIND [NAME]]",
 		Short: "All resources, or those of a kind, in the form that apply reads",
-		Long: `All resources, or those of a kind, in the form that apply reads (-o yaml).
+		Long: `All resources, or those of a kind, in the form that apply reads (-o yaml or json). Settings have a command of their own.
 
 Credentials are never part of it: an account's document says nothing of its secret.`,
 		Example: "  fairway get -o yaml > fairway.yaml\n  fairway get channel openai -o yaml",
@@ -50,8 +50,8 @@ Credentials are never part of it: an account's document says nothing of its secr
 					return err
 				}
 				for _, r := range items {
-					docs = append(docs, declare(k, r))
 					rows = append(rows, []string{k.name, r.GetMetadata().GetName(), when(r.GetMetadata().GetUpdateTime())})
+					docs = append(docs, declare(k, r))
 				}
 			}
 			if s.output == yamlFormat {

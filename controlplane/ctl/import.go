@@ -170,7 +170,10 @@ func (s *session) importModels(ctx context.Context, c *clients, k kind, list []*
 	}); err != nil {
 		return err
 	}
-	ctx, cancel := context.WithTimeout(ctx, s.timeout+s.waitFor)
+	ctx, cancel, err := s.deadline(ctx)
+	if err != nil {
+		return err
+	}
 	defer cancel()
 	return errors.Join(errors.Join(failed...), s.await(ctx, c, newest))
 }

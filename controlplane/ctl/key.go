@@ -46,8 +46,9 @@ func keyFields(fs *pflag.FlagSet) fieldReader {
 		c.on("group", "group", always(func() { r.Group = group }))
 		c.on("tenant", "tenant", always(func() { r.Tenant = tenant }))
 		c.on("expires", "expire_time", func() (err error) { r.ExpireTime, err = expiry(expires, time.Now()); return err })
-		c.on("models", "models", always(func() { r.Models = models }))
-		c.on("allowed-ips", "allowed_ips", always(func() { r.AllowedIps = ips }))
+		// An empty list means "all", which nobody means who gives an empty value: "$MODELS" was not set.
+		c.on("models", "models", func() (err error) { r.Models, err = named(models, "'*' for all"); return err })
+		c.on("allowed-ips", "allowed_ips", func() (err error) { r.AllowedIps, err = named(ips, "0.0.0.0/0,::/0 for any"); return err })
 		c.on("disabled", "disabled", always(func() { r.Disabled = disabled }))
 		c.on("label", "metadata.labels", always(func() { r.Metadata.Labels = labels }))
 	})

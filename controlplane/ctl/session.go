@@ -134,9 +134,25 @@ func (s *session) call(cmd *cobra.Command, fn func(ctx context.Context, c *clien
 	if err != nil {
 		return err
 	}
-	ctx, cancel := context.WithTimeout(cmd.Context(), s.timeout+s.waitFor)
+	ctx, cancel, err := s.deadline(cmd.Context())
+	if err != nil {
+		return err
+	}
 	defer cancel()
 	return plain(fn(ctx, c))
+}
+
+// deadline bounds a call by --timeout, and by --wait-timeout on top where --wait is given.
+func (s *session) deadline(ctx context.Context) (context.Context, context.CancelFunc, error) {
+	if s.timeout <= 0 || s.wait && s.waitFor <= 0 {
+		return nil, nil, errors.New("--timeout and --wait-timeout must be more than nothing")
+	}
+	limit := s.timeout
+	if s.wait {
+		limit += s.waitFor
+	}
+	ctx, cancel := context.WithTimeout(ctx, limit)
+	return ctx, cancel, nil
 }
 
 // plain strips an RPC error down to what a person needs.

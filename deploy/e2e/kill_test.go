@@ -174,3 +174,37 @@ func TestDrain(t *testing.T) {
 		return err
 	})
 }
+
+// TestKilledUp: `fairway up` is killed again and again. What was acknowledged is there after each start, the new process
+// leads at once although the dead one's lease still runs, and the books go on.
+func TestKilledUp(t *testing.T) {
+	in := up(t)
+	_, url := provider(t, fakellm.Options{Accounts: map[string]fakellm.Behaviour{"sk-up": fakellm.Healthy()}, Models: []string{"m1"}})
+	in.channel("main", url, "sk-up", "m1", "--wait")
+	key := in.key("alice")
+	for round := range 3 {
+		if _, err := in.proxies[0].client(key).Chat.Completions.New(t.Context(), chat("m1", "x")); err != nil {
+			t.Fatal(err)
+		}
+		in.must("group", "create", fmt.Sprintf("g%d", round))
+		in.server.kill()
+		in.startUp()
+		if _, err := in.call("GroupService/GetGroup", map[string]any{"name": fmt.Sprintf("g%d", round)}); err != nil {
+			t.Errorf("after kill %d: %v", round, err)
+		}
+		status, err := in.call("FleetService/GetStatus", map[string]any{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if n := len(status["replicas"].([]any)); n > 1 {
+			t.Errorf("after kill %d there are %d replicas, all but one of them dead", round, n)
+		}
+	}
+	eventually(t, "the books have what was spooled", func() error {
+		_, total, err := in.usage()
+		if err == nil && total.Requests != 3 {
+			err = fmt.Errorf("%d of 3 requests are on the books", total.Requests)
+		}
+		return err
+	})
+}

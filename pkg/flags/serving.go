@@ -2,6 +2,7 @@ package flags
 
 import (
 	"context"
+	"io"
 	"log/slog"
 	"os"
 
@@ -19,7 +20,13 @@ func Serving(c *cobra.Command, run func(ctx context.Context, log *slog.Logger) e
 	logs.Flags(c.Flags())
 	AddConfig(c.Flags())
 	c.Args = cobra.NoArgs
-	c.PersistentPreRunE = func(c *cobra.Command, _ []string) error { return Resolve(c, os.LookupEnv) }
+	c.PersistentPreRunE = func(c *cobra.Command, _ []string) error {
+		if err := Resolve(c, os.LookupEnv); err != nil {
+			return err
+		}
+		_, err := logs.Logger(io.Discard)
+		return err
+	}
 	c.RunE = func(c *cobra.Command, _ []string) error {
 		log, err := logs.Logger(os.Stderr)
 		if err != nil {

@@ -59,6 +59,7 @@ func newFilters() (*filters, error) {
 	for _, k := range model.Kinds() {
 		zero := model.Zero(k)
 		env, err := cel.NewEnv(
+			cel.CrossTypeNumericComparisons(true),
 			cel.Types(zero),
 			cel.Variable(string(k), cel.ObjectType(string(zero.ProtoReflect().Descriptor().FullName()))),
 		)

@@ -43,6 +43,11 @@ func BaseURL(raw string) (string, error) {
 	if err != nil {
 		return "", err
 	}
+	for _, operation := range []string{"/chat/completions", "/completions", "/embeddings", "/models", "/responses", "/messages"} {
+		if strings.HasSuffix(path, operation) {
+			return "", fmt.Errorf("names an operation; leave %s out", operation)
+		}
+	}
 	return u.Scheme + "://" + host + path, nil
 }
 

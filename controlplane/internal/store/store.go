@@ -45,6 +45,9 @@ type Config struct {
 	DialTimeout time.Duration
 	// LeaseTTL is how long a silent leader or replica counts as alive, in whole seconds; 0 = 10s.
 	LeaseTTL time.Duration
+	// Alone says that no other process can be using this etcd, because it is embedded and its directory locked: leaderships
+	// and registrations that Open finds are of the dead, and are removed.
+	Alone bool
 }
 
 const (
@@ -104,7 +107,25 @@ func Open(ctx context.Context, cfg Config, log *slog.Logger) (*Store, error) {
 	if err := s.connect(ctx, ec); err != nil {
 		return nil, fmt.Errorf("open store: %w", err)
 	}
+	if cfg.Alone {
+		if err := s.forgetOthers(ctx); err != nil {
+			return nil, errors.Join(fmt.Errorf("open store: %w", err), s.Close())
+		}
+	}
 	return s, nil
+}
+
+// forgetOthers removes what processes that were killed left behind: leaderships and registrations that would stand until
+// their leases run out. Whoever led can write no more, because its fence is gone with the key.
+func (s *Store) forgetOthers(ctx context.Context) error {
+	_, err := s.client.Txn(ctx).Then(
+		clientv3.OpDelete(leaderPrefix, clientv3.WithPrefix()),
+		clientv3.OpDelete(replicaPrefix, clientv3.WithPrefix()),
+	).Commit()
+	if err != nil {
+		return fmt.Errorf("forget replicas that are gone: %w", err)
+	}
+	return nil
 }
 
 // Close ends the connections. Let Run, Lead and Register end first.

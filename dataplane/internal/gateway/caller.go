@@ -15,7 +15,15 @@ import (
 // gets the bounded catch-up: keys without the right checksum never come so far, and the Holder bounds how many different
 // causes may wait and remembers what was awaited in vain.
 func (x *exchange) findCaller() *fault.Error {
-	bearer := bearer(x.ctx.Request.Header.Peek("Authorization"))
+	given := x.ctx.Request.Header.PeekAll("Authorization")
+	if len(given) > 1 {
+		// Whoever stands before or behind us might go by the other one.
+		return fault.New(fault.Unauthenticated, "more than one Authorization header").WithCode("invalid_api_key")
+	}
+	var bearer []byte
+	if len(given) == 1 {
+		bearer = credential(given[0])
+	}
 	ip := remoteIP(x.ctx.RemoteAddr())
 	nowMS := x.start.UnixMilli()
 	key, f := x.g.auth.Caller(x.snap, bearer, ip, nowMS)
@@ -57,8 +65,8 @@ func (x *exchange) catchUp(cause string, found func(*snapshot.Snapshot) bool) {
 	}
 }
 
-// bearer takes the credential out of an Authorization header; empty when there is none.
-func bearer(value []byte) []byte {
+// credential takes the credential out of an Authorization header; empty when there is none.
+func credential(value []byte) []byte {
 	const scheme = "bearer "
 	if len(value) <= len(scheme) || !bytes.EqualFold(value[:len(scheme)], []byte(scheme)) {
 		return nil

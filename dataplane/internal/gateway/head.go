@@ -18,10 +18,13 @@ func (x *exchange) buildHead(a *snapshot.Account, size int) {
 	h = append(h, x.op.Path()...)
 	h = append(h, " HTTP/1.1\r\nHost: "...)
 	h = append(h, ch.BaseURL.Host...)
-	h = append(h, "\r\nAuthorization: Bearer "...)
-	x.secret.Start = len(h)
-	h = append(h, a.Secret.Reveal()...)
-	x.secret.End = len(h)
+	x.secret.Start, x.secret.End = len(h), len(h)
+	if !a.Secret.Empty() {
+		h = append(h, "\r\nAuthorization: Bearer "...)
+		x.secret.Start = len(h)
+		h = append(h, a.Secret.Reveal()...)
+		x.secret.End = len(h)
+	}
 	h = append(h, "\r\nContent-Length: "...)
 	h = strconv.AppendInt(h, int64(size), 10)
 	h = append(h, "\r\nAccept-Encoding: identity\r\n"...)

@@ -95,7 +95,7 @@ func TestBearer(t *testing.T) {
 	for in, want := range map[string]string{
 		"Bearer k": "k", "bearer k": "k", "BEARER  k ": "k", "Bearer": "", "Bearer ": "", "Basic k": "", "k": "", "": "",
 	} {
-		if got := string(bearer([]byte(in))); got != want {
+		if got := string(credential([]byte(in))); got != want {
 			t.Errorf("%q: %q", in, got)
 		}
 	}

@@ -190,7 +190,8 @@ func (c *conn) cut() {
 	_ = c.Close()
 }
 
-// maxLinger is how much of what a refused client still sends is read and thrown away.
+// maxLinger is how much of what a refused client still sends is read and thrown away; what comes beyond it waits in the
+// kernel's buffers.
 const maxLinger = 1 << 20
 
 // Close closes the connection. After a refusal it first stops sending and gives the client a moment to stop, too: bytes
@@ -201,8 +202,12 @@ func (c *conn) Close() error {
 	}
 	c.server.forget(c)
 	if half, ok := c.Conn.(interface{ CloseWrite() error }); ok && c.linger.Load() && half.CloseWrite() == nil {
-		_ = c.SetReadDeadline(time.Now().Add(c.server.options.Linger))
-		_, _ = io.CopyN(io.Discard, c.Conn, maxLinger)
+		until := time.Now().Add(c.server.options.Linger)
+		_ = c.SetReadDeadline(until)
+		if n, _ := io.CopyN(io.Discard, c.Conn, maxLinger); n == maxLinger {
+			// Still sending: the client needs the time to see the refusal, not us the bytes.
+			time.Sleep(time.Until(until))
+		}
 	}
 	return c.Conn.Close()
 }
