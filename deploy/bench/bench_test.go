@@ -173,6 +173,9 @@ func TestParseStat(t *testing.T) {
 	if cpu, rss, err := usageOf([]int{os.Getpid()}); err != nil || rss <= 0 || cpu < 0 {
 		t.Errorf("this process used %v, %d, %v", cpu, rss, err)
 	}
+	if reads, writes := callsOf([]int{os.Getpid()}); reads < 0 || writes < 0 {
+		t.Errorf("this process made %d reads and %d writes", reads, writes)
+	}
 	if pids, err := withChildren(os.Getpid()); err != nil || pids[0] != os.Getpid() {
 		t.Errorf("this process and its children are %v, %v", pids, err)
 	}

@@ -35,6 +35,8 @@ type outcome struct {
 	CPU     float64  `json:"cpu_seconds"` // of the watched processes
 	P50     float64  `json:"p50_us"`
 	P99     float64  `json:"p99_us"`
+	Reads   float64  `json:"reads"` // system calls of the watched processes for each request or event
+	Writes  float64  `json:"writes"`
 	RSS     [3]int64 `json:"rss"` // bytes before, at the highest, and after
 	Back    float64  `json:"back_seconds"`
 }
@@ -117,6 +119,7 @@ func (c *crew) measure(t task, count *atomic.Int64) (o outcome, err error) {
 	if err != nil {
 		return o, err
 	}
+	readsBefore, writesBefore := callsOf(t.Watch)
 	began, from := time.Now(), count.Load()
 	if err := c.sleep(t.Window); err != nil {
 		return o, err
@@ -130,6 +133,8 @@ func (c *crew) measure(t task, count *atomic.Int64) (o outcome, err error) {
 	if o.Count == 0 {
 		return o, errors.New("nothing was answered in the whole window")
 	}
+	reads, writes := callsOf(t.Watch)
+	o.Reads, o.Writes = float64(reads-readsBefore)/float64(o.Count), float64(writes-writesBefore)/float64(o.Count)
 	return o, nil
 }
 

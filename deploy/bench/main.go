@@ -68,7 +68,7 @@ func parseOptions(args []string) (options, error) {
 	f.StringVar(&o.out, "out", ".build/bench", "directory for results.json, plot.png and profiles")
 	f.StringVar(&o.nginx, "nginx", "", "nginx program (default: from PATH or /usr/sbin)")
 	f.IntVar(&o.procs, "gomaxprocs", 0, "GOMAXPROCS of the proxy (default: the number of cores)")
-	f.BoolVar(&o.profile, "profile", false, "after the measures, write CPU profiles of the proxy under request and event load")
+	f.BoolVar(&o.profile, "profile", false, "after the measures, write profiles of the proxy: CPU under load, memory with idle streams")
 	if err := f.Parse(args); err != nil {
 		return o, err
 	}
@@ -151,7 +151,7 @@ func benchRole(ctx context.Context, args []string) (err error) {
 	if err != nil {
 		return err
 	}
-	defer os.RemoveAll(dir)
+	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
 	b := &bench{pace: fullPace(), rounds: o.rounds, log: os.Stderr}
 	if o.quick {
 		b.pace = quickPace()
@@ -272,30 +272,41 @@ func (b *bench) rounded(ctx context.Context, m measure) (map[string][]float64, e
 	return got, nil
 }
 
-// profiles writes where the proxy's CPU time goes, under the load of the two measures that matter most.
+// profiles writes where the proxy's CPU time goes under the loads that matter most, and where its memory does with idle
+// streams.
 func (b *bench) profiles(ctx context.Context, dir string) error {
 	fairway := b.proxies[len(b.proxies)-1]
-	for _, kind := range []string{"closed", "events"} {
-		k := b.task(kind, "plain", fairway)
-		k.Window = 3 * b.pace.window
-		if kind == "events" {
-			k.Conns, k.Every = b.pace.streams, eventsEvery
-		}
+	profile := func(name, page string, k task) error {
 		loaded := make(chan error, 1)
 		go func() {
 			_, err := b.load(ctx, k)
 			loaded <- err
 		}()
-		file := filepath.Join(dir, "cpu-"+kind+".pprof")
-		seconds := max(1, int((2 * b.pace.window).Seconds()))
-		time.Sleep(2 * b.pace.warm)
-		err := download(ctx, fmt.Sprintf("http://%s/debug/pprof/profile?seconds=%d", fairway.ops, seconds), file)
+		file := filepath.Join(dir, name+".pprof")
+		time.Sleep(2 * k.Warm)
+		err := download(ctx, "http://"+fairway.ops+"/debug/pprof/"+page, file)
 		if err := errors.Join(err, <-loaded); err != nil {
-			return fmt.Errorf("profile: %w", err)
+			return fmt.Errorf("profile %s: %w", name, err)
 		}
-		fmt.Printf("profile in %s; go tool pprof -top reads it\n", file)
+		fmt.Printf("go tool pprof -top %s\n", file)
+		return nil
 	}
-	return nil
+	cpu := fmt.Sprintf("profile?seconds=%d", max(1, int(2*b.pace.window/time.Second)))
+	load := func(kind string) task {
+		k := b.task(kind, "plain", fairway)
+		k.Window *= 3
+		return k
+	}
+	events, body, idle := load("events"), load("closed"), load("idle")
+	events.Conns, events.Every = b.pace.streams, eventsEvery
+	body.Body = middleBody
+	idle.Conns, idle.Model = b.pace.idle, modelIdle
+	return errors.Join(
+		profile("cpu-request", cpu, load("closed")),
+		profile("cpu-event", cpu, events),
+		profile("cpu-body-100k", cpu, body),
+		profile("heap-idle", "heap?gc=1", idle),
+	)
 }
 
 func download(ctx context.Context, url, file string) error {

@@ -70,9 +70,17 @@ func requestCPU(over string, body int) func(context.Context, *bench, *target) (f
 		if err != nil {
 			return 0, err
 		}
-		b.note("%-8s %7.0f requests/s", t.name, float64(o.Count)/o.Seconds)
+		b.note("%-8s %7.0f requests/s%s", t.name, float64(o.Count)/o.Seconds, calls(t, o))
 		return o.CPU / float64(o.Count) * 1e6, nil
 	}
+}
+
+// calls are the system calls of a round. nginx uses others than those that are counted.
+func calls(t *target, o outcome) string {
+	if t.name == "nginx" || o.Reads == 0 {
+		return ""
+	}
+	return fmt.Sprintf(", %.2f reads and %.2f writes each", o.Reads, o.Writes)
 }
 
 func eventCPU(over string) func(context.Context, *bench, *target) (float64, error) {
@@ -84,7 +92,7 @@ func eventCPU(over string) func(context.Context, *bench, *target) (float64, erro
 			return 0, err
 		}
 		rate, want := float64(o.Count)/o.Seconds, float64(b.pace.streams)/eventsEvery.Seconds()
-		b.note("%-8s %7.0f events/s of %.0f", t.name, rate, want)
+		b.note("%-8s %7.0f events/s of %.0f%s", t.name, rate, want, calls(t, o))
 		if rate < 0.9*want {
 			return 0, fmt.Errorf("only %.0f of %.0f events/s came through: the machine is too busy to measure", rate, want)
 		}
