@@ -18,10 +18,10 @@ GOTEST := $(if $(shell command -v $${CC:-gcc} 2>/dev/null),CGO_ENABLED=1 go test
 FUZZTIME ?= 3s
 
 .DEFAULT_GOAL := help
-.PHONY: help build test short lint generate drift breaking fuzz e2e demo bench docs clean
+.PHONY: help build test short lint generate drift breaking fuzz e2e demo bench microbench docs clean
 
 help: ## list the targets
-	@awk -F':.*## ' '/^[a-z0-9-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F':.*## ' '/^[a-z0-9-]+:.*## /{printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 build: ## bin/fairway and bin/fairway-dataplane, static, version stamped
 	go build -ldflags '$(LDFLAGS)' -o bin/fairway .
@@ -39,7 +39,10 @@ e2e: ## only the end-to-end tests, with their figures
 demo: ## the whole of Fairway on this machine, with a fake provider; ctrl-c ends it
 	go run . demo
 
-bench: ## the benchmarks: hot path, state sync to ten proxies
+bench: ## side by side with nginx, as processes; BENCH='-quick' or '-only request' (needs nginx)
+	go run ./deploy/bench $(BENCH)
+
+microbench: ## Go benchmarks: hot path, selection, state sync to ten proxies
 	go test -run '^$$' -bench . -benchmem ./pkg/... ./controlplane/... ./dataplane/...
 	go test -run '^$$' -bench . -benchtime 200x ./deploy/e2e/...
 
