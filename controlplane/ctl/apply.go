@@ -99,6 +99,7 @@ func (s *session) apply(ctx context.Context, c *clients, docs []document, dryRun
 // applied is what apply did about one document.
 type applied struct {
 	kind, name, action string
+	dryRun             bool
 	diff               []string
 	secretName, secret string
 	revision           int64
@@ -106,6 +107,9 @@ type applied struct {
 
 func (a applied) plain() any {
 	m := map[string]any{"kind": a.kind, "name": a.name, "action": a.action}
+	if a.dryRun {
+		m["dry_run"] = true
+	}
 	if len(a.diff) > 0 {
 		m["diff"] = a.diff
 	}
@@ -116,7 +120,11 @@ func (a applied) plain() any {
 }
 
 func (a applied) print(w io.Writer) {
-	fmt.Fprintf(w, "%s %s %s\n", a.kind, a.name, a.action)
+	action := a.action
+	if a.dryRun && action != "unchanged" {
+		action += " (dry run: nothing was changed)"
+	}
+	fmt.Fprintf(w, "%s %s %s\n", a.kind, a.name, action)
 	for _, d := range a.diff {
 		fmt.Fprintf(w, "  %s\n", d)
 	}
@@ -127,7 +135,7 @@ func (a applied) print(w io.Writer) {
 
 func (s *session) applyOne(ctx context.Context, c *clients, d document, dryRun bool) (applied, error) {
 	name := d.r.GetMetadata().GetName()
-	out := applied{kind: d.kind.name, name: name, action: "unchanged"}
+	out := applied{kind: d.kind.name, name: name, action: "unchanged", dryRun: dryRun}
 	svc := c.service(d.kind)
 	current, err := svc.get(ctx, name)
 	if isNotFound(err) {

@@ -255,6 +255,9 @@ func deleteCommand(s *session, k kind) *cobra.Command {
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return s.call(cmd, func(ctx context.Context, c *clients) error {
 				revision, err := c.service(k).remove(ctx, args[0], etag, cascade)
+				if k.cascade && !cascade && isStale(err) && etag == "" {
+					return fmt.Errorf("%w; --cascade deletes what belongs to it too", plain(err))
+				}
 				if err != nil {
 					return err
 				}

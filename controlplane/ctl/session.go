@@ -174,6 +174,10 @@ func plain(err error) error {
 
 func isNotFound(err error) bool { return err != nil && connect.CodeOf(err) == connect.CodeNotFound }
 
+func isStale(err error) bool {
+	return err != nil && connect.CodeOf(err) == connect.CodeFailedPrecondition
+}
+
 func isExists(err error) bool { return err != nil && connect.CodeOf(err) == connect.CodeAlreadyExists }
 
 // first returns the first string that is not empty.

@@ -2,6 +2,7 @@ package e2e
 
 import (
 	"fmt"
+	"strings"
 	"testing"
 
 	"fairway/pkg/testkit/fakellm"
@@ -57,4 +58,10 @@ func TestFirstRequest(t *testing.T) {
 		}
 		t.Logf("%d channels created without --wait, first requests at once: %d failures", times, failures)
 	})
+
+	// The only replica has nowhere to send its proxies, so it does not wait for them to go.
+	in.server.stop()
+	if log := in.server.log.String(); strings.Contains(log, "still connected after drain") {
+		t.Errorf("the only replica waited for its proxies to go elsewhere:\n%s", tail(log, 10))
+	}
 }
