@@ -46,6 +46,9 @@ type Config struct {
 	KEKFile string
 	KEK     string
 
+	// ResetOwnerToken gives the first owner a new token at the start, in DataDir/operator.token.
+	ResetOwnerToken bool
+
 	// Log; nil = none.
 	Log *slog.Logger
 	// Listening is called once, when everything answers; nil = nobody is told.

@@ -119,6 +119,57 @@ func TestRun(t *testing.T) {
 	}
 }
 
+// TestResetOwnerToken: whoever lost the owner's token gets a new one by a start, and the old one is worth nothing then.
+func TestResetOwnerToken(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "data")
+	path := filepath.Join(dir, "operator.token")
+	read := func() string {
+		raw, err := os.ReadFile(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return strings.TrimSpace(string(raw))
+	}
+	list := func(at Addresses, token string) int {
+		req, err := http.NewRequestWithContext(t.Context(), http.MethodPost,
+			"http://"+at.Admin+"/fairway.admin.v1.GroupService/ListGroups", strings.NewReader("{}"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		req.Header.Set("Content-Type", "application/json")
+		req.Header.Set("Authorization", "Bearer "+token)
+		res, err := (&http.Client{Transport: &http.Transport{DisableKeepAlives: true}}).Do(req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		res.Body.Close()
+		return res.StatusCode
+	}
+	at, stop := replica(t, local(dir))
+	lost := read()
+	if status := list(at, lost); status != 200 {
+		t.Fatalf("the first token: %d", status)
+	}
+	if err := stop(); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Remove(path); err != nil {
+		t.Fatal(err)
+	}
+	c := local(dir)
+	c.ResetOwnerToken = true
+	at, stop = replica(t, c)
+	if status := list(at, read()); status != 200 {
+		t.Errorf("the new token: %d", status)
+	}
+	if status := list(at, lost); status != 401 {
+		t.Errorf("the lost token: %d", status)
+	}
+	if err := stop(); err != nil {
+		t.Fatal(err)
+	}
+}
+
 // TestDataDirInUse: a second control plane on the same data directory says so and leaves the first alone.
 func TestDataDirInUse(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "data")

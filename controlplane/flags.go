@@ -18,6 +18,7 @@ func (c *Config) Flags(fs *pflag.FlagSet) {
 	fs.StringVar(&c.KEKFile, "kek-file", "", "key-encryption key, base64 of 32 bytes; created when absent (default <data-dir>/kek; env FAIRWAY_KEK holds the key itself)")
 	fs.StringVar(&c.OpsTokenFile, "ops-token-file", "", "file with the bearer token that /metrics wants; needed beyond loopback")
 	fs.BoolVar(&c.Pprof, "pprof", false, "serve Go profiles on the ops listener")
+	fs.BoolVar(&c.ResetOwnerToken, "reset-owner-token", false, "give the operator \"owner\" a new token, in <data-dir>/operator.token; for once, when it was lost")
 	c.KEK = os.Getenv("FAIRWAY_KEK")
 }
 

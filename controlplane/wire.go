@@ -231,6 +231,12 @@ func (r *rooms) firstSteps(ctx context.Context) error {
 	if founded {
 		r.log.Info("created the first operator", "operator", admin.FirstOwner, "token_file", token)
 	}
+	if r.c.ResetOwnerToken && !founded {
+		if err := admin.ResetOwner(ctx, r.store, token, time.Now()); err != nil {
+			return err
+		}
+		r.log.Warn("the owner has a new token; the old one is refused", "operator", admin.FirstOwner, "token_file", token)
+	}
 	if err := r.tokens.EnsureLocal(ctx, filepath.Join(r.c.DataDir, "join.token"), system("start")); err != nil {
 		return fmt.Errorf("write the local join token: %w", err)
 	}
