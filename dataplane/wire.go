@@ -19,6 +19,7 @@ import (
 	"fairway/dataplane/internal/ingress"
 	"fairway/dataplane/internal/report"
 	"fairway/dataplane/internal/snapshot"
+	"fairway/dataplane/internal/sock"
 	"fairway/dataplane/internal/subscribe"
 	"fairway/dataplane/internal/upstream"
 	"fairway/pkg/serve"
@@ -38,6 +39,7 @@ type proxy struct {
 	spool      *report.Spool
 	reporter   *report.Reporter
 	ingress    *ingress.Server
+	lookout    *sock.Lookout // nil = not on this system
 }
 
 // wire opens the listeners and the spool, and connects the rooms.
@@ -53,6 +55,9 @@ func (c Config) wire(ctx context.Context, allow []netip.Prefix) (_ *proxy, err e
 	}
 	if p.clients, err = serve.Listen(ctx, c.Listen); err != nil {
 		return nil, fmt.Errorf("proxy listener: %w", err)
+	}
+	if p.lookout, err = sock.NewLookout(); err != nil && !errors.Is(err, errors.ErrUnsupported) {
+		return nil, err
 	}
 	hostname, err := os.Hostname()
 	if err != nil {
@@ -77,7 +82,7 @@ func (c Config) wire(ctx context.Context, allow []netip.Prefix) (_ *proxy, err e
 		Snapshots: p.holder, Upstream: p.upstream, Sink: p.spool, Log: c.Log.With("room", "gateway"), Registry: p.registry,
 	}, gateway.Options{MaxBody: c.MaxBody, MaxBodies: c.MaxBodiesInFlight})
 	p.ingress = ingress.New(walk.Serve, ingress.Options{
-		MaxConns: c.MaxConns, Grace: c.DrainTimeout, Log: c.Log.With("room", "ingress"), Registry: p.registry,
+		MaxConns: c.MaxConns, Grace: c.DrainTimeout, Lookout: p.lookout, Log: c.Log.With("room", "ingress"), Registry: p.registry,
 	})
 	return p, nil
 }
@@ -102,6 +107,9 @@ func (p *proxy) close() {
 			ln.Close()
 		}
 	}
+	if p.lookout != nil {
+		_ = p.lookout.Close()
+	}
 	if p.spool != nil {
 		if err := p.spool.Close(); err != nil {
 			p.c.Log.Warn("usage spool not closed", "error", err)
@@ -118,6 +126,7 @@ func (p *proxy) run(ctx context.Context) error {
 		}},
 		serve.Part{Name: "subscribe", Run: p.subscriber.Run},
 		serve.Part{Name: "report", Run: p.report},
+		serve.Part{Name: "lookout", Run: p.lookOut},
 		serve.Part{Name: "upstream", Run: p.upstream.Run},
 		serve.Part{Name: "ingress", Run: p.serveClients},
 	)
@@ -146,6 +155,15 @@ func (p *proxy) report(ctx context.Context) error {
 
 // flushTime bounds the last sending of usage.
 const flushTime = 5 * time.Second
+
+// lookOut notices hang-ups until ctx ends.
+func (p *proxy) lookOut(ctx context.Context) error {
+	if p.lookout == nil {
+		<-ctx.Done()
+		return nil
+	}
+	return p.lookout.Run(ctx)
+}
 
 // serveClients accepts clients as soon as there is a state to serve them from.
 func (p *proxy) serveClients(ctx context.Context) error {

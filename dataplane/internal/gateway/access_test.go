@@ -2,7 +2,6 @@ package gateway
 
 import (
 	"context"
-	"net"
 	"net/http"
 	"strings"
 	"testing"
@@ -132,15 +131,5 @@ func TestUnknownKeysAreAwaitedOncePerRevision(t *testing.T) {
 	_, err := malformed.Chat.Completions.New(context.Background(), hello("gpt-x"))
 	if e := apiError(t, err); e.StatusCode != http.StatusUnauthorized || misses() != 5 {
 		t.Errorf("a key with a wrong checksum was awaited: %d, misses %v", e.StatusCode, misses())
-	}
-}
-
-func TestRemoteIPIsTheConnections(t *testing.T) {
-	got := remoteIP(&net.TCPAddr{IP: net.ParseIP("::ffff:192.0.2.1"), Port: 1})
-	if got.String() != "192.0.2.1" {
-		t.Errorf("address = %s", got)
-	}
-	if remoteIP(&net.UnixAddr{Name: "x"}).IsValid() {
-		t.Error("a unix socket has an IP address")
 	}
 }

@@ -2,13 +2,15 @@ package gateway
 
 import (
 	"bytes"
-	"net"
 	"strconv"
 
 	"fairway/dataplane/internal/dialect/openai"
 	"fairway/dataplane/internal/ingress"
 	"fairway/pkg/fault"
 )
+
+// upstreamIDHeader carries the upstream's id of a request; X-Request-Id is ours.
+const upstreamIDHeader = "X-Upstream-Request-Id"
 
 // answer commits to the upstream's response: from here on the client gets this one, and nothing is tried again.
 func (x *exchange) answer() *fault.Error {
@@ -17,24 +19,20 @@ func (x *exchange) answer() *fault.Error {
 	x.debugHeaders()
 	x.startTap()
 
-	size := -1
 	switch {
 	case x.sse:
+		x.relayEvents()
 	case x.left:
 		// The whole answer is here; the books come before it goes out.
 		x.tap.Feed(x.first.b)
 		x.closeResponse()
 		x.settleWhole()
-		size = len(x.first.b)
+		if err := x.out.Send(x.first.b); err != nil {
+			x.noteHangUp()
+		}
 	default:
-		size = int(x.response.ContentLength)
+		x.relayLarge()
 	}
-	if size < 0 && !x.ctx.Request.Header.IsHTTP11() {
-		x.streamToOldClient()
-		return nil
-	}
-	x.ctx.Response.SetBodyStream(x, size)
-	x.streaming = true // from here on the end is Close's
 	return nil
 }
 
@@ -52,18 +50,21 @@ func (x *exchange) startTap() {
 
 // copyHead gives the client the upstream's status and the headers that are end-to-end.
 func (x *exchange) copyHead() {
-	from, to := &x.response.Header, &x.ctx.Response.Header
 	x.status = x.response.Status
-	to.SetStatusCode(x.status)
+	x.out.Status(x.status)
 	secret := x.head[x.secret.Start:x.secret.End]
-	for name, value := range from.All() {
+	typed := false
+	for name, value := range x.response.Fields {
 		switch {
 		case isName(name, "content-type"):
-			to.SetContentTypeBytes(value)
+			if !typed {
+				x.out.Add(name, value)
+			}
+			typed = true
 		case isUpstreamID(name):
-			to.SetBytesV("X-Upstream-Request-Id", value)
+			x.out.Add([]byte(upstreamIDHeader), value)
 		case passesBack(name) && (len(secret) < shortestSecret || !bytes.Contains(value, secret)):
-			to.AddBytesKV(name, value)
+			x.out.Add(name, value)
 		}
 	}
 }
@@ -72,14 +73,15 @@ func (x *exchange) copyHead() {
 func (x *exchange) answerFailure(f *failure) {
 	x.settleUnanswered()
 	x.status = f.status
-	to := &x.ctx.Response.Header
-	to.SetStatusCode(f.status)
-	to.SetContentType("application/json")
+	to := x.out
+	to.Status(f.status)
+	contentType := "application/json"
 	if f.answer.contentType != "" {
-		to.SetContentType(f.answer.contentType)
+		contentType = f.answer.contentType
 	}
+	to.Set("Content-Type", contentType)
 	if f.answer.requestID != "" {
-		to.Set("X-Upstream-Request-Id", f.answer.requestID)
+		to.Set(upstreamIDHeader, f.answer.requestID)
 	}
 	switch {
 	case f.verdict.Pass:
@@ -95,37 +97,21 @@ func (x *exchange) answerFailure(f *failure) {
 		to.Set("Retry-After", strconv.FormatInt(ingress.RetrySeconds(wait), 10))
 	}
 	for _, h := range f.answer.headers {
-		to.Add(h[0], h[1])
+		to.Set(h[0], h[1])
 	}
 	x.debugHeaders()
-	x.ctx.Response.SetBodyRaw(f.answer.body)
+	_ = to.Send(f.answer.body)
 }
 
 // debugHeaders says who served, to clients that ask for it.
 func (x *exchange) debugHeaders() {
-	if string(x.ctx.Request.Header.Peek("X-Fairway-Debug")) != "1" || x.key == nil {
+	if x.key == nil || string(x.in.Get("x-fairway-debug")) != "1" {
 		return
 	}
-	to := &x.ctx.Response.Header
+	to := x.out
 	to.Set("X-Fairway-Attempts", strconv.Itoa(x.attempt))
 	if n := len(x.trail); n > 0 {
 		to.Set("X-Fairway-Channel", x.trail[n-1].channel)
 		to.Set("X-Fairway-Account", x.trail[n-1].account)
 	}
-}
-
-// streamToOldClient streams to an HTTP/1.0 client, which knows no chunks: the end of the connection ends the body.
-// fasthttp cannot do that, so head and body are written here.
-func (x *exchange) streamToOldClient() {
-	header := &x.ctx.Response.Header
-	header.SetContentLength(-2) // until close
-	// The bytes are written before anything else uses the header.
-	head := header.Header()
-	if conn := x.ctx.Conn(); conn != nil {
-		if _, err := conn.Write(head); err == nil {
-			_, _ = x.WriteTo(conn)
-		}
-	}
-	x.ctx.HijackSetNoResponse(true)
-	x.ctx.Hijack(func(net.Conn) {}) // which closes the connection
 }

@@ -23,17 +23,18 @@ const maxOpening = 64 << 10
 // and x.first holds what was read of it.
 func (x *exchange) try() *failure {
 	x.send()
-	began := x.g.now()
+	began := x.now
 	response, err := x.g.upstream.Do(context.Background(), &x.call, &x.request)
+	x.now = x.g.now()
 	if err != nil {
 		return x.brokenBy(err)
 	}
 	x.response = response
-	x.observeLatency(x.g.now().Sub(began))
+	x.observeLatency(x.now.Sub(began))
 	if f := x.refusedBy(response); f != nil {
 		return f
 	}
-	x.sse = x.peek.Stream && isEventStream(response.Header.ContentType())
+	x.sse = x.peek.Stream && isEventStream(response.Get("content-type"))
 	x.g.slabs.put(x.first)
 	x.first = x.g.slabs.get(pieceSize)
 	x.left, x.large = false, false
@@ -45,7 +46,7 @@ func (x *exchange) try() *failure {
 	if err != nil {
 		return x.brokenBy(err)
 	}
-	x.ttft = x.g.now().Sub(x.start)
+	x.ttft = x.now.Sub(x.start)
 	if f := x.errorInside(); f != nil {
 		return f
 	}
@@ -69,7 +70,7 @@ func (x *exchange) send() {
 		Body: body,
 	}
 	a.Cell.InFlight.Add(1)
-	a.Cell.LastUsed.Store(x.g.now().UnixMilli())
+	a.Cell.LastUsed.Store(x.now.UnixMilli())
 	x.flying = true
 	x.g.meters.attempts.Inc()
 }
@@ -88,7 +89,7 @@ func (x *exchange) brokenBy(err error) *failure {
 
 // refusedBy is an answer whose status is no success, or that cannot be passed on.
 func (x *exchange) refusedBy(r *upstream.Response) *failure {
-	if coding := r.Header.ContentEncoding(); len(coding) > 0 && !strings.EqualFold(string(coding), "identity") {
+	if coding := r.Get("content-encoding"); len(coding) > 0 && !strings.EqualFold(string(coding), "identity") {
 		return &failure{
 			verdict: openai.Classify(&openai.UpstreamError{}), status: 502,
 			cause: errors.New("the upstream encodes its content though it was asked not to"),
@@ -125,8 +126,7 @@ func (x *exchange) readError(r *upstream.Response) ([]byte, error) {
 
 // refusal is an error that the upstream put into words. body is masked.
 func (x *exchange) refusal(e *openai.UpstreamError, body []byte) *failure {
-	h := &x.response.Header
-	header := func(name string) string { return string(h.Peek(name)) }
+	header := func(lower string) string { return string(x.response.Get(lower)) }
 	f := &failure{
 		verdict: openai.Classify(e),
 		status:  e.Status,
@@ -134,11 +134,11 @@ func (x *exchange) refusal(e *openai.UpstreamError, body []byte) *failure {
 		detail:  clip(e.Code+" "+e.Message, 200),
 		answer: &answered{
 			body:        body,
-			contentType: string(h.ContentType()),
+			contentType: header("content-type"),
 			requestID:   upstreamID(header),
 		},
 	}
-	for name, value := range h.All() {
+	for name, value := range x.response.Fields {
 		if hasPrefix(name, "x-ratelimit-") {
 			f.answer.headers = append(f.answer.headers, [2]string{string(name), string(value)})
 		}
@@ -147,10 +147,10 @@ func (x *exchange) refusal(e *openai.UpstreamError, body []byte) *failure {
 }
 
 func upstreamID(header func(string) string) string {
-	if id := header("X-Request-Id"); id != "" {
+	if id := header("x-request-id"); id != "" {
 		return id
 	}
-	return header("Request-Id")
+	return header("request-id")
 }
 
 // readOpening reads a stream up to the end of its first event.
@@ -158,6 +158,9 @@ func (x *exchange) readOpening() error {
 	var scan sse.Scanner
 	scanned := 0
 	for {
+		if scanned > 0 {
+			x.now = x.g.now()
+		}
 		err := x.readMore(maxOpening)
 		if scan.Feed(x.first.b[scanned:]) >= 0 {
 			x.left = errors.Is(err, io.EOF)
@@ -179,6 +182,9 @@ func (x *exchange) readOpening() error {
 func (x *exchange) readWhole() error {
 	for {
 		err := x.readMore(maxWhole)
+		if len(x.first.b) > pieceSize {
+			x.now = x.g.now()
+		}
 		switch {
 		case errors.Is(err, io.EOF):
 			x.left = true

@@ -29,13 +29,16 @@ func (x *exchange) attempts() *fault.Error {
 		if !x.affordable() {
 			return x.exhausted()
 		}
+		if x.attempt > 0 {
+			x.now = x.g.now()
+		}
 		if !x.pick() {
 			return x.exhausted()
 		}
 		if x.attempt++; x.attempt > 1 {
 			x.g.meters.retries.Inc()
 		}
-		began := x.g.now()
+		began := x.now
 		f := x.try()
 		x.note(began, f)
 		if f == nil {
@@ -74,7 +77,7 @@ func (x *exchange) affordable() bool {
 
 // pick chooses the next account. Channels that are known not to serve the model count as tried.
 func (x *exchange) pick() bool {
-	nowMS := x.g.now().UnixMilli()
+	nowMS := x.now.UnixMilli()
 	for {
 		c, reason := route.Pick(x.pool, x.tried, nowMS, &x.rng)
 		x.candidate, x.reason = c, reason
@@ -115,7 +118,7 @@ func (x *exchange) note(began time.Time, f *failure) {
 		channel: x.candidate.Account.Channel.Name,
 		account: x.candidate.Account.Name,
 		picked:  x.reason,
-		took:    x.g.now().Sub(began),
+		took:    x.now.Sub(began),
 	}
 	if f != nil {
 		s.verdict, s.status = f.verdict.Reason, f.status
@@ -153,7 +156,7 @@ func (x *exchange) exhausted() *fault.Error {
 		f = f.WithCode("no_account_available")
 	}
 	if retryAfter > farAway {
-		x.ctx.Response.Header.Set("X-Should-Retry", "false")
+		x.out.Set("X-Should-Retry", "false")
 	}
 	return f.WithRetryAfter(retryAfter)
 }

@@ -5,30 +5,31 @@ import (
 	"errors"
 	"io"
 	"net"
+	"net/http"
 	"time"
 
-	"github.com/valyala/fasthttp"
-
 	"fairway/dataplane/internal/dialect/openai"
+	"fairway/dataplane/internal/ingress"
 	"fairway/pkg/fault"
 )
+
+// firstRoom is how much memory a body gets by its promise alone, in bytes.
+const firstRoom = 256 << 10
 
 // readBody reads the request's body: within the limit of one, and within the budget of all. Memory and budget grow with
 // what has come in, so that a promise of many bytes costs nothing.
 func (x *exchange) readBody() *fault.Error {
-	header := &x.ctx.Request.Header
-	if f := jsonOnly(header); f != nil {
+	if f := jsonOnly(x.in); f != nil {
 		return f
 	}
-	promised := int64(header.ContentLength())
+	promised := x.in.ContentLength()
 	if promised > x.g.options.MaxBody {
 		return x.tooLarge()
 	}
-	stream := x.ctx.RequestBodyStream()
-	if stream == nil {
+	if promised == 0 {
 		return nil // PeekBody will say what is missing
 	}
-	b := x.g.slabs.get(int(min(max(promised, 1), 64<<10)))
+	b := x.g.slabs.get(int(min(max(promised, 1), firstRoom)))
 	x.body = b
 	if f := x.hold(int64(cap(b.b))); f != nil {
 		return f
@@ -48,7 +49,7 @@ func (x *exchange) readBody() *fault.Error {
 				return f
 			}
 		}
-		n, err := stream.Read(b.b[len(b.b):cap(b.b)])
+		n, err := x.in.Read(b.b[len(b.b):cap(b.b)])
 		b.b = b.b[:len(b.b)+n]
 		if int64(len(b.b)) > x.g.options.MaxBody {
 			return x.tooLarge()
@@ -63,9 +64,9 @@ func (x *exchange) readBody() *fault.Error {
 	if promised >= 0 && int64(len(b.b)) < promised {
 		return x.bodyBroke(io.ErrUnexpectedEOF)
 	}
-	x.size = int64(len(b.b))
-	// The body is complete, so the connection is good for another request: ingress looks at this.
-	x.ctx.Request.ResetBody()
+	if x.size = int64(len(b.b)); x.size > pieceSize {
+		x.now = x.g.now() // it may have taken a while
+	}
 	return nil
 }
 
@@ -89,7 +90,7 @@ func (x *exchange) bodyBroke(err error) *fault.Error {
 	var timeout interface{ Timeout() bool }
 	if errors.As(err, &timeout) && timeout.Timeout() {
 		return fault.New(fault.Deadline, "the request body took too long to arrive").
-			WithStatus(fasthttp.StatusRequestTimeout).With(err)
+			WithStatus(http.StatusRequestTimeout).With(err)
 	}
 	var op *net.OpError
 	if errors.Is(err, io.ErrUnexpectedEOF) || errors.As(err, &op) {
@@ -103,16 +104,16 @@ func (x *exchange) bodyBroke(err error) *fault.Error {
 
 // jsonOnly refuses bodies that are not JSON, or that are coded in a way that hides it. A body without a type is taken
 // for JSON.
-func jsonOnly(h *fasthttp.RequestHeader) *fault.Error {
-	media, _, _ := bytes.Cut(h.ContentType(), []byte{';'})
+func jsonOnly(in *ingress.Request) *fault.Error {
+	media, _, _ := bytes.Cut(in.Get("content-type"), []byte{';'})
 	media = bytes.TrimSpace(media)
 	if len(media) > 0 && !bytes.EqualFold(media, []byte("application/json")) {
 		return fault.New(fault.Invalid, "the Content-Type must be application/json").
-			WithStatus(fasthttp.StatusUnsupportedMediaType).WithCode("unsupported_media_type")
+			WithStatus(http.StatusUnsupportedMediaType).WithCode("unsupported_media_type")
 	}
-	if coding := h.ContentEncoding(); len(coding) > 0 && !bytes.EqualFold(coding, []byte("identity")) {
+	if coding := in.Get("content-encoding"); len(coding) > 0 && !bytes.EqualFold(coding, []byte("identity")) {
 		return fault.New(fault.Invalid, "a Content-Encoding of the request is not supported").
-			WithStatus(fasthttp.StatusUnsupportedMediaType).WithCode("unsupported_content_encoding")
+			WithStatus(http.StatusUnsupportedMediaType).WithCode("unsupported_content_encoding")
 	}
 	return nil
 }

@@ -4,8 +4,6 @@ import (
 	"bytes"
 	"context"
 	"crypto/sha256"
-	"net"
-	"net/netip"
 
 	"fairway/dataplane/internal/snapshot"
 	"fairway/pkg/fault"
@@ -15,16 +13,12 @@ import (
 // gets the bounded catch-up: keys without the right checksum never come so far, and the Holder bounds how many different
 // causes may wait and remembers what was awaited in vain.
 func (x *exchange) findCaller() *fault.Error {
-	given := x.ctx.Request.Header.PeekAll("Authorization")
-	if len(given) > 1 {
+	if x.in.Count("authorization") > 1 {
 		// Whoever stands before or behind us might go by the other one.
 		return fault.New(fault.Unauthenticated, "more than one Authorization header").WithCode("invalid_api_key")
 	}
-	var bearer []byte
-	if len(given) == 1 {
-		bearer = credential(given[0])
-	}
-	ip := remoteIP(x.ctx.RemoteAddr())
+	bearer := credential(x.in.Get("authorization"))
+	ip := x.in.RemoteIP()
 	nowMS := x.start.UnixMilli()
 	key, f := x.g.auth.Caller(x.snap, bearer, ip, nowMS)
 	if f != nil && x.g.auth.Unknown(f) {
@@ -57,7 +51,7 @@ func (x *exchange) findCaller() *fault.Error {
 // catchUp waits, briefly, for a snapshot that has what the pinned one lacks, and pins what is current then.
 func (x *exchange) catchUp(cause string, found func(*snapshot.Snapshot) bool) {
 	s, ok := x.g.snapshots.Miss(context.Background(), x.snap, cause, found)
-	x.snap = s
+	x.snap, x.now = s, x.g.now()
 	if ok {
 		x.g.meters.missFound.Inc()
 	} else {
@@ -72,12 +66,4 @@ func credential(value []byte) []byte {
 		return nil
 	}
 	return bytes.Trim(value[len(scheme):], " ")
-}
-
-// remoteIP is the address at the other end of the connection: nothing that a client can say in a header.
-func remoteIP(addr net.Addr) netip.Addr {
-	if tcp, ok := addr.(*net.TCPAddr); ok {
-		return tcp.AddrPort().Addr().Unmap()
-	}
-	return netip.Addr{}
 }

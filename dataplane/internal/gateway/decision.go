@@ -38,7 +38,7 @@ func (x *exchange) logDecision() {
 	attrs := []slog.Attr{
 		slog.String("outcome", outcome),
 		slog.String("request_id", x.requestID()),
-		slog.String("client_request_id", clip(string(x.ctx.Request.Header.Peek("X-Request-Id")), 64)),
+		slog.String("client_request_id", x.clientRequestID()),
 		slog.String("operation", x.op.String()),
 		slog.String("model", x.model),
 		slog.Int("status", x.status),

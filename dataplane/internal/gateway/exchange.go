@@ -5,8 +5,6 @@ import (
 	"time"
 	"unsafe"
 
-	"github.com/valyala/fasthttp"
-
 	"fairway/dataplane/internal/dialect/openai"
 	"fairway/dataplane/internal/ingress"
 	"fairway/dataplane/internal/meter"
@@ -30,6 +28,8 @@ type exchange struct {
 	gone   atomic.Bool // the client hung up
 	rng    route.Rand
 	names  [maxModelName]byte // where model's bytes are
+
+	passPiece func([]byte) bool // pass, made once
 	state
 }
 
@@ -38,9 +38,11 @@ const maxModelName = 256
 
 // state is what a request starts with empty.
 type state struct {
-	ctx   *fasthttp.RequestCtx
+	in    *ingress.Request
+	out   *ingress.Response
 	op    openai.Operation
 	start time.Time
+	now   time.Time // when the walk last waited for something
 
 	snap  *snapshot.Snapshot
 	key   *snapshot.Key
@@ -54,11 +56,12 @@ type state struct {
 	peek  openai.Peek
 	size  int64 // of the body
 	model string
+	asked string // the client's own id for the request, once its head is gone
 
 	budget   route.Budget
 	budgeted bool // Begin was called
 	retrying bool // Retry was granted
-	watcher  ingress.Watcher
+	watched  bool
 
 	request   upstream.Request
 	secret    openai.Span // of the account's secret in head
@@ -70,16 +73,15 @@ type state struct {
 	attempt   int
 	last      failure
 
-	first     *slab // what was read of the answer before it was known to be good
-	piece     *slab // what is read next
-	window    *slab // see tail
-	out       counted
-	status    int
-	streaming bool // the response's body is written after Serve has returned
-	large     bool // not a stream of events, but too much to hold
-	sse       bool // a stream of events
-	strip     bool // the client did not ask for the usage that we asked for
-	left      bool // the whole answer has been read
+	first  *slab // what was read of the answer before it was known to be good
+	piece  *slab // of a large answer, what is read next
+	window *slab // see tail
+	status int
+	large  bool // not a stream of events, but too much to hold
+	sse    bool // a stream of events
+	strip  bool // the client did not ask for the usage that we asked for
+	left   bool // the whole answer has been read
+	lost   bool // the client went away while its answer was under way
 
 	failed  bool // for the books and the decision log
 	settled bool
@@ -89,13 +91,15 @@ type state struct {
 }
 
 // begin takes an exchange for a request.
-func (g *Gateway) begin(ctx *fasthttp.RequestCtx) *exchange {
+func (g *Gateway) begin(in *ingress.Request, out *ingress.Response) *exchange {
 	x, _ := g.exchanges.Get().(*exchange)
 	if x == nil {
 		x = &exchange{g: g, rng: route.NewRand()}
+		x.passPiece = x.pass
 	}
-	x.ctx = ctx
+	x.in, x.out = in, out
 	x.start = g.now()
+	x.now = x.start
 	x.snap = g.snapshots.Current()
 	g.meters.inFlight.Inc()
 	return x
@@ -103,9 +107,9 @@ func (g *Gateway) begin(ctx *fasthttp.RequestCtx) *exchange {
 
 // end is the end of every exchange, exactly once: everything that was taken is given back, and everything is counted.
 func (x *exchange) end() {
-	if x.watcher != nil {
+	if x.watched {
 		// From here on nobody else knows of x.
-		x.watcher.Unwatch()
+		x.in.Unwatch()
 	}
 	x.settleUnanswered()
 	x.closeResponse()
@@ -145,10 +149,8 @@ func (x *exchange) HungUp() {
 
 // watch has HungUp called from now on.
 func (x *exchange) watch() {
-	if w, ok := x.ctx.Conn().(ingress.Watcher); ok {
-		x.watcher = w
-		w.Watch(x)
-	}
+	x.watched = true
+	x.in.Watch(x)
 }
 
 // setModel keeps the name that the client asked for, which must outlive the body.
@@ -159,7 +161,7 @@ func (x *exchange) setModel(name []byte) {
 }
 
 func (x *exchange) requestID() string {
-	return string(x.ctx.Response.Header.Peek(ingress.RequestIDHeader))
+	return string(x.out.RequestID())
 }
 
 // commitBody gives back what will not be sent again. What was sent may still be on its way, beside an answer that came

@@ -89,6 +89,6 @@ func (x *exchange) describeModel(model string) *fault.Error {
 // answerJSON answers with a body of our own.
 func (x *exchange) answerJSON(body []byte) {
 	x.status = 200
-	x.ctx.Response.Header.SetContentType("application/json")
-	x.ctx.Response.SetBodyRaw(body)
+	x.out.Set("Content-Type", "application/json")
+	_ = x.out.Send(body)
 }

@@ -14,13 +14,13 @@ package gateway
 import (
 	"fmt"
 	"log/slog"
+	"net/http"
 	"runtime/debug"
 	"sync"
 	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
-	"github.com/valyala/fasthttp"
 
 	"fairway/dataplane/internal/auth"
 	"fairway/dataplane/internal/dialect/openai"
@@ -113,16 +113,13 @@ func New(d Deps, o Options) *Gateway {
 }
 
 // Serve handles one request. It is the handler for ingress.New.
-func (g *Gateway) Serve(ctx *fasthttp.RequestCtx) {
-	x := g.begin(ctx)
+func (g *Gateway) Serve(in *ingress.Request, out *ingress.Response) {
+	x := g.begin(in, out)
 	defer func() {
 		if p := recover(); p != nil {
 			x.panicked(p)
-			x.refuse(fault.New(fault.Internal, "internal error"))
 		}
-		if !x.streaming {
-			x.end()
-		}
+		x.end()
 	}()
 	if f := x.serve(); f != nil {
 		x.refuse(f)
@@ -131,15 +128,15 @@ func (g *Gateway) Serve(ctx *fasthttp.RequestCtx) {
 
 // serve is the walk's first steps: what every operation has in common. A fault is the answer.
 func (x *exchange) serve() *fault.Error {
-	op, model := openai.Parse(x.ctx.Request.Header.RequestURI())
+	op, model := openai.Parse(x.in.Target())
 	x.op = op
 	if op == openai.Unknown {
 		return fault.New(fault.NotFound, "unknown request URL").WithCode("unknown_url")
 	}
-	if string(x.ctx.Request.Header.Method()) != op.Method() {
-		x.ctx.Response.Header.Set("Allow", op.Method())
+	if string(x.in.Method()) != op.Method() {
+		x.out.Set("Allow", op.Method())
 		return fault.New(fault.Invalid, "this URL answers to %s only", op.Method()).
-			WithStatus(fasthttp.StatusMethodNotAllowed).WithCode("method_not_allowed")
+			WithStatus(http.StatusMethodNotAllowed).WithCode("method_not_allowed")
 	}
 	if f := x.findCaller(); f != nil {
 		return f
@@ -179,15 +176,22 @@ func (x *exchange) refuse(f *fault.Error) {
 	}
 	x.status = f.HTTPStatus()
 	x.debugHeaders()
-	ingress.Refuse(x.ctx, f)
 	if x.gone.Load() {
-		x.ctx.Response.SetConnectionClose()
+		x.out.Close()
 	}
+	ingress.Refuse(x.out, f)
 }
 
+// panicked is a bug. What has not begun to be answered is refused; the rest is cut.
 func (x *exchange) panicked(p any) {
 	x.g.meters.panics.Inc()
 	x.failed = true
 	x.g.log.Error("request panicked", "request_id", x.requestID(), "operation", x.op.String(),
 		"panic", fmt.Sprint(p), "stack", string(debug.Stack()))
+	if x.out.Started() {
+		x.out.Cut()
+		return
+	}
+	x.out.Reset()
+	x.refuse(fault.New(fault.Internal, "internal error"))
 }

@@ -49,18 +49,16 @@ func appendHeader(h []byte, name, value string) []byte {
 // appendClientHeaders copies, as they were spelt, the client's headers that pass and that the channel does not set.
 // ingress has checked each line.
 func (x *exchange) appendClientHeaders(h []byte, set []snapshot.Header) []byte {
-	raw := x.ctx.Request.Header.RawHeaders()
-	names := connectionNames(raw)
+	names := x.connectionNames()
 	var typed bool
 	var once onceHeaders
-	for line := range headerLines(raw) {
-		name, value := splitHeader(line)
+	for name, value := range x.in.Fields {
 		if isName(name, "content-type") {
 			if typed {
 				continue
 			}
 			typed = true
-		} else if endsHere(name) || names && namedByConnection(raw, name) || once.again(name) {
+		} else if endsHere(name) || names && x.namedByConnection(name) || once.again(name) {
 			continue
 		}
 		if overridden(set, name) {
@@ -75,24 +73,6 @@ func (x *exchange) appendClientHeaders(h []byte, set []snapshot.Header) []byte {
 		h = append(h, "Content-Type: application/json\r\n"...)
 	}
 	return h
-}
-
-// headerLines yields the lines of raw headers without their CRLF, up to the blank one.
-func headerLines(raw []byte) func(yield func([]byte) bool) {
-	return func(yield func([]byte) bool) {
-		for len(raw) > 0 {
-			end := bytes.IndexByte(raw, '\n')
-			if end < 2 || !yield(raw[:end-1]) {
-				return
-			}
-			raw = raw[end+1:]
-		}
-	}
-}
-
-func splitHeader(line []byte) (name, value []byte) {
-	name, value, _ = bytes.Cut(line, []byte{':'})
-	return name, bytes.Trim(value, " \t")
 }
 
 // isName compares a header's name with one in lower case.
@@ -139,10 +119,9 @@ func isOneOf(name []byte, names []string) bool {
 }
 
 // connectionNames says whether any Connection header names more than what it says about the connection itself.
-func connectionNames(raw []byte) bool {
-	for line := range headerLines(raw) {
-		if name, value := splitHeader(line); isName(name, "connection") && !isName(value, "close") &&
-			!isName(value, "keep-alive") {
+func (x *exchange) connectionNames() bool {
+	for name, value := range x.in.Fields {
+		if isName(name, "connection") && !isName(value, "close") && !isName(value, "keep-alive") {
 			return true
 		}
 	}
@@ -150,9 +129,8 @@ func connectionNames(raw []byte) bool {
 }
 
 // namedByConnection says whether a Connection header makes name hop-by-hop.
-func namedByConnection(raw, name []byte) bool {
-	for line := range headerLines(raw) {
-		n, value := splitHeader(line)
+func (x *exchange) namedByConnection(name []byte) bool {
+	for n, value := range x.in.Fields {
 		if !isName(n, "connection") {
 			continue
 		}

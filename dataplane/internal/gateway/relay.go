@@ -3,7 +3,6 @@ package gateway
 import (
 	"bytes"
 	"errors"
-	"fmt"
 	"io"
 
 	"fairway/dataplane/internal/dialect/openai"
@@ -11,104 +10,52 @@ import (
 	"fairway/pkg/sse"
 )
 
-// The exchange is the body stream of its response: fasthttp calls WriteTo once and Close always, after Serve has
-// returned.
-
-// errCut ends a response before its framing does, so that no client takes it for complete: the connection is closed.
-var errCut = errors.New("response cut: unexpected EOF")
-
-// Read is never called; fasthttp writes by WriteTo.
-func (x *exchange) Read([]byte) (int, error) { return 0, errCut }
-
-// SupportsBodyWriteTo says that WriteTo does what reading would.
-func (x *exchange) SupportsBodyWriteTo() bool { return true }
-
-// Close is the end of the exchange.
-func (x *exchange) Close() error {
-	x.end()
-	return nil
-}
-
-// WriteTo sends the body to the client: one write for each piece that the upstream sends.
-func (x *exchange) WriteTo(w io.Writer) (n int64, err error) {
-	defer func() {
-		if p := recover(); p != nil {
-			x.panicked(p)
-			err = fmt.Errorf("%w: panic", errCut)
-		}
-	}()
-	x.out = counted{w: w}
-	out := &x.out
-	switch {
-	case x.sse:
-		err = x.relayEvents(out)
-	case x.large:
-		err = x.relayLarge(out)
-	default:
-		_, err = out.Write(x.first.b)
-	}
-	return out.n, err
-}
-
-// counted counts what was delivered.
-type counted struct {
-	w io.Writer
-	n int64
-}
-
-func (c *counted) Write(p []byte) (int, error) {
-	n, err := c.w.Write(p)
-	c.n += int64(n)
-	return n, err
-}
-
-// relayEvents passes a stream on. Nothing is parsed on the way; the end of the stream is settled before the client can
-// see it.
-func (x *exchange) relayEvents(w io.Writer) error {
+// relayEvents passes a stream on: one write for each piece that the upstream sends. Nothing is parsed on the way; the end of
+// the stream is settled before the client can see it.
+func (x *exchange) relayEvents() {
+	x.out.Begin(-1)
+	x.forgetHead()
 	// What was held to see the first event goes first.
-	p, ended := x.first.b, x.left
+	first := x.first
+	x.first = nil
+	more := x.pass(first.b)
+	x.g.slabs.put(first)
 	var err error
-	for {
-		x.tap.Feed(p)
-		x.mask(p)
-		if x.strip {
-			p = x.filter.Feed(p)
-		}
-		if x.tap.Done() {
-			x.settleStream(false)
-		}
-		if len(p) > 0 {
-			if _, err := w.Write(p); err != nil {
-				x.lostClient()
-				return err
-			}
-		}
-		if x.piece == nil {
-			x.piece = x.g.slabs.get(pieceSize)
-			x.g.slabs.put(x.first)
-			x.first = nil
-		}
-		for p, err = nil, nil; len(p) == 0 && err == nil && !ended; {
-			buf := x.piece.b[:cap(x.piece.b)]
-			var n int
-			n, err = x.response.Read(buf)
-			p = buf[:n]
-		}
-		if len(p) == 0 {
-			return x.endOfEvents(w, err)
-		}
-		// An error that came with bytes comes again with the next read.
+	if more && !x.left {
+		err = x.response.Each(x.passPiece)
 	}
+	if !x.lost {
+		x.endOfEvents(err)
+	}
+}
+
+// pass sends a piece of a stream to the client, and says whether it could.
+func (x *exchange) pass(p []byte) bool {
+	x.tap.Feed(p)
+	x.mask(p)
+	if x.strip {
+		p = x.filter.Feed(p)
+	}
+	if x.tap.Done() {
+		x.settleStream(false)
+	}
+	if len(p) > 0 {
+		if _, err := x.out.Write(p); err != nil {
+			x.lostClient()
+			return false
+		}
+	}
+	return true
 }
 
 // endOfEvents is the end of a stream: a good one, or the upstream died in the middle of it. err is why the last read
 // failed; nil and io.EOF are a clean end.
-func (x *exchange) endOfEvents(w io.Writer, err error) error {
+func (x *exchange) endOfEvents(err error) {
 	if x.gone.Load() {
 		x.lostClient()
-		return errCut
+		return
 	}
-	clean := err == nil || errors.Is(err, io.EOF)
+	clean := err == nil
 	tail := x.tail()
 	saidError := endsInError(tail)
 	if x.tap.Done() || clean && !saidError && openai.Finished(tail) {
@@ -116,23 +63,21 @@ func (x *exchange) endOfEvents(w io.Writer, err error) error {
 		if saidError {
 			x.streamFailed("error_event", nil)
 		}
-		if rest := x.rest(); len(rest) > 0 {
-			if _, err := w.Write(rest); err != nil {
-				x.lostClient()
-				return err
-			}
+		if err := x.out.Last(x.rest()); err != nil {
+			x.lostClient()
 		}
-		return nil
+		return
 	}
 	x.settleStream(true)
 	if saidError {
 		// The upstream told the client already; only the clean end is missing.
 		x.streamFailed("error_event", err)
-		return errCut
+	} else {
+		x.streamFailed("died", err)
+		_, _ = x.out.Write(x.epitaph(tail))
 	}
-	x.streamFailed("died", err)
-	_, _ = w.Write(x.epitaph(tail))
-	return errCut
+	// The response ends before its framing does, so that no client takes it for complete.
+	x.out.Cut()
 }
 
 // rest is what the filter still holds.
@@ -180,7 +125,8 @@ func endsInError(tail []byte) bool {
 
 // relayLarge passes on a plain response that was too large to hold. The last piece waits until the books have it: one
 // piece is read ahead.
-func (x *exchange) relayLarge(w io.Writer) error {
+func (x *exchange) relayLarge() {
+	x.out.Begin(x.response.ContentLength)
 	x.piece = x.g.slabs.get(maxWhole)
 	current, next := x.first, x.piece
 	for {
@@ -191,35 +137,34 @@ func (x *exchange) relayLarge(w io.Writer) error {
 		x.tap.Feed(current.b)
 		x.mask(current.b)
 		if n == 0 {
-			if !errors.Is(err, io.EOF) {
-				return x.brokeOff(w, current.b, err)
-			}
-			x.settleWhole()
-			if _, err := w.Write(current.b); err != nil {
-				x.lostClient()
-				return err
-			}
-			return nil
+			x.endOfLarge(current.b, err)
+			return
 		}
-		if _, err := w.Write(current.b); err != nil {
+		if _, err := x.out.Write(current.b); err != nil {
 			x.lostClient()
-			return err
+			return
 		}
 		next.b = next.b[:n]
 		current, next = next, current
 	}
 }
 
-// brokeOff is a plain response that ended before its end, after its head was sent: the client sees it cut.
-func (x *exchange) brokeOff(w io.Writer, last []byte, err error) error {
-	if x.gone.Load() {
+// endOfLarge is the last piece of a plain response, and why none follows it. One that ended before its end is cut.
+func (x *exchange) endOfLarge(last []byte, err error) {
+	switch {
+	case errors.Is(err, io.EOF):
+		x.settleWhole()
+		if err := x.out.Last(last); err != nil {
+			x.lostClient()
+		}
+	case x.gone.Load():
 		x.lostClient()
-		return errCut
+	default:
+		x.settlePart(true)
+		x.streamFailed("died", err)
+		_, _ = x.out.Write(last)
+		x.out.Cut()
 	}
-	x.settlePart(true)
-	x.streamFailed("died", err)
-	_, _ = w.Write(last)
-	return errCut
 }
 
 // streamFailed notes a failure after bytes were sent: it counts against the account, and nothing is tried again.
@@ -240,9 +185,30 @@ func (x *exchange) streamFailed(reason string, err error) {
 // lostClient is a client that went away while its answer was under way: the upstream is stopped at once, and what was
 // delivered is settled.
 func (x *exchange) lostClient() {
+	x.lost = true
+	x.noteHangUp()
+	x.closeResponse()
+	x.settlePart(false)
+	x.out.Cut()
+}
+
+// noteHangUp counts a client that went away.
+func (x *exchange) noteHangUp() {
 	if !x.gone.Swap(true) {
 		x.g.meters.hangUps.Inc()
 	}
-	x.closeResponse()
-	x.settlePart(false)
+}
+
+// forgetHead gives the memory of the request's head back: an answer that takes long needs it no more.
+func (x *exchange) forgetHead() {
+	x.asked = x.clientRequestID()
+	x.in.Forget()
+}
+
+// clientRequestID is the client's own id for the request, if it gave one.
+func (x *exchange) clientRequestID() string {
+	if x.asked != "" {
+		return x.asked
+	}
+	return clip(string(x.in.Get("x-request-id")), 64)
 }

@@ -36,6 +36,7 @@ func (x *exchange) settleStream(failed bool) {
 	if x.settled {
 		return
 	}
+	x.now = x.g.now()
 	u, ok := openai.ParseUsage(x.tail())
 	if !ok {
 		x.settle(x.estimate(x.tap.TextBytes()), failed)
@@ -90,7 +91,7 @@ func (x *exchange) settle(u meter.Usage, failed bool) {
 	account := x.served
 	r := &x.record
 	*r = report.Record{
-		TimeMS:    x.g.now().UnixMilli(),
+		TimeMS:    x.now.UnixMilli(),
 		KeyID:     string(x.key.ID),
 		ChannelID: string(account.Channel.ID),
 		AccountID: string(account.ID),

@@ -22,6 +22,7 @@ import (
 	"fairway/dataplane/internal/ingress"
 	"fairway/dataplane/internal/report"
 	"fairway/dataplane/internal/snapshot"
+	"fairway/dataplane/internal/sock"
 	"fairway/dataplane/internal/upstream"
 	"fairway/pkg/clientkey"
 	"fairway/pkg/digest"
@@ -30,10 +31,7 @@ import (
 )
 
 func TestMain(m *testing.M) {
-	goleak.VerifyTestMain(m,
-		// fasthttp's sweeper of idle workers sleeps ten seconds before it sees that its server has ended.
-		goleak.IgnoreAnyFunction("github.com/valyala/fasthttp.(*workerPool).Start.func2"),
-	)
+	goleak.VerifyTestMain(m)
 }
 
 // books is a Sink that remembers.
@@ -134,11 +132,15 @@ func newWorld(t testing.TB, changeOptions ...func(*Options, *ingress.Options)) *
 	w.upstream = fake.URL()
 
 	log := slog.New(slog.NewTextHandler(w.log, &slog.HandlerOptions{Level: slog.LevelDebug}))
+	lookout, err := sock.NewLookout()
+	if err != nil {
+		lookout = nil // not on this system
+	}
 	pool := upstream.New(upstream.Options{
 		AllowCIDRs: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}, Log: log,
 	})
 	var options Options
-	ingressOptions := ingress.Options{Log: log, Registry: w.registry, WatchAfter: time.Millisecond, Grace: 5 * time.Second}
+	ingressOptions := ingress.Options{Log: log, Registry: w.registry, WatchAfter: time.Millisecond, Grace: 5 * time.Second, Lookout: lookout}
 	for _, change := range changeOptions {
 		change(&options, &ingressOptions)
 	}
@@ -159,6 +161,13 @@ func newWorld(t testing.TB, changeOptions ...func(*Options, *ingress.Options)) *
 		}
 	})
 	running.Go(func() { _ = pool.Run(ctx) })
+	if lookout != nil {
+		running.Go(func() {
+			if err := lookout.Run(ctx); err != nil {
+				t.Errorf("lookout: %v", err)
+			}
+		})
+	}
 	t.Cleanup(func() {
 		cancel()
 		running.Wait()

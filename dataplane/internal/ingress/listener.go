@@ -9,36 +9,29 @@ import (
 	"fairway/pkg/fault"
 )
 
-// listener counts connections and wraps them.
-type listener struct {
-	net.Listener
-	server *Server
-}
-
-// Accept returns the next connection that is within the limits. Errors that pass, such as too many open files, are
-// waited out; only the listener's end is returned.
-func (l *listener) Accept() (net.Conn, error) {
-	const longest = time.Second
-	pause := 5 * time.Millisecond
+// accept serves connections until the listener is closed. Errors that pass, such as too many open files, are waited out.
+func (s *Server) accept(ln net.Listener) error {
+	const shortest, longest = 5 * time.Millisecond, time.Second
+	pause := shortest
 	for {
-		raw, err := l.Listener.Accept()
+		raw, err := ln.Accept()
 		if errors.Is(err, net.ErrClosed) {
-			return nil, err
+			return err
 		}
 		if err != nil {
-			l.server.log.Warn("cannot accept a connection", "error", err, "retry_in", pause)
+			s.log.Warn("cannot accept a connection", "error", err, "retry_in", pause)
 			time.Sleep(pause)
 			pause = min(2*pause, longest)
 			continue
 		}
-		pause = 5 * time.Millisecond
-		if c := l.server.admit(raw); c != nil {
-			return c, nil
+		pause = shortest
+		if c := s.admit(raw); c != nil {
+			s.serving.Go(c.serve)
 		}
 	}
 }
 
-// admit wraps a connection, or refuses it and returns nil.
+// admit takes a connection in, or refuses it and returns nil.
 func (s *Server) admit(raw net.Conn) *conn {
 	ip := ""
 	if s.options.MaxConnsPerIP > 0 {
@@ -46,7 +39,7 @@ func (s *Server) admit(raw net.Conn) *conn {
 			ip = tcp.IP.String()
 		}
 	}
-	c := &conn{Conn: raw, server: s, ip: ip}
+	c := newConn(s, raw, ip)
 	s.mu.Lock()
 	var full *fault.Error
 	switch {
@@ -63,27 +56,29 @@ func (s *Server) admit(raw net.Conn) *conn {
 	s.mu.Unlock()
 	if full != nil {
 		s.meters.refused.Inc()
-		refuseConn(raw, full)
+		s.refuseConn(raw, full)
 		return nil
 	}
 	s.meters.connections.Inc()
 	return c
 }
 
-// refuseConn answers before a request was read. A fresh socket takes the few bytes without waiting.
-func refuseConn(raw net.Conn, e *fault.Error) {
+// refuseConn answers before a request was read. A fresh socket takes the few bytes without waiting. A client that expects
+// TLS sees the connection closed.
+func (s *Server) refuseConn(raw net.Conn, e *fault.Error) {
 	body := append(fault.AppendOpenAI(nil, e), '\n')
-	status := e.HTTPStatus()
-	out := append([]byte("HTTP/1.1 "), strconv.Itoa(status)...)
-	out = append(out, " Refused\r\nContent-Type: application/json\r\nConnection: close\r\nRetry-After: 1\r\n"...)
+	out := appendStatusLine(nil, e.HTTPStatus())
+	out = append(out, "Content-Type: application/json\r\nConnection: close\r\nRetry-After: 1\r\n"...)
 	out = append(out, RequestIDHeader+": "...)
 	out = appendRequestID(out)
 	out = append(out, "\r\nContent-Length: "...)
-	out = append(out, strconv.Itoa(len(body))...)
+	out = strconv.AppendInt(out, int64(len(body)), 10)
 	out = append(out, "\r\n\r\n"...)
 	out = append(out, body...)
-	_ = raw.SetWriteDeadline(time.Now().Add(time.Second))
-	_, _ = raw.Write(out)
+	if s.options.TLS == nil {
+		_ = raw.SetWriteDeadline(time.Now().Add(time.Second))
+		_, _ = raw.Write(out)
+	}
 	_ = raw.Close()
 }
 
@@ -91,16 +86,13 @@ func refuseConn(raw net.Conn, e *fault.Error) {
 func (s *Server) forget(c *conn) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if _, known := s.conns[c]; !known {
-		return
-	}
 	delete(s.conns, c)
 	s.meters.connections.Dec()
-	if c.ip == "" {
+	if c.limited == "" {
 		return
 	}
-	if s.byIP[c.ip]--; s.byIP[c.ip] == 0 {
-		delete(s.byIP, c.ip)
+	if s.byIP[c.limited]--; s.byIP[c.limited] == 0 {
+		delete(s.byIP, c.limited)
 	}
 }
 
@@ -113,15 +105,6 @@ func (s *Server) open() []*conn {
 		all = append(all, c)
 	}
 	return all
-}
-
-// closeUnused closes connections on which nothing was ever sent; fasthttp would give them five seconds.
-func (s *Server) closeUnused() {
-	for _, c := range s.open() {
-		if !c.started.Load() {
-			_ = c.Close()
-		}
-	}
 }
 
 // cut ends all connections and returns how many there were.

@@ -7,6 +7,7 @@ type meters struct {
 	refused     prometheus.Counter
 	malformed   prometheus.Counter
 	panics      prometheus.Counter
+	handshakes  prometheus.Counter
 }
 
 func newMeters(r prometheus.Registerer) *meters {
@@ -27,9 +28,13 @@ func newMeters(r prometheus.Registerer) *meters {
 			Name: "fairway_ingress_panics_total",
 			Help: "Requests whose handler panicked.",
 		}),
+		handshakes: prometheus.NewCounter(prometheus.CounterOpts{
+			Name: "fairway_ingress_tls_failures_total",
+			Help: "Client connections whose TLS handshake failed.",
+		}),
 	}
 	if r != nil {
-		r.MustRegister(m.connections, m.refused, m.malformed, m.panics)
+		r.MustRegister(m.connections, m.refused, m.malformed, m.panics, m.handshakes)
 	}
 	return m
 }

@@ -137,6 +137,8 @@ func siblings() map[string][]string {
 		"dataplane/auth":        {"snapshot"},
 		"dataplane/route":       {"snapshot"},
 		"dataplane/subscribe":   {"snapshot"},
+		"dataplane/ingress":     {"sock"},
+		"dataplane/upstream":    {"sock"},
 		"dataplane/gateway":     {"*"},
 	}
 }
