@@ -72,6 +72,7 @@ func (c *conn) serve() {
 	c.sock.SetWriteTimeout(o.WriteTimeout)
 	c.sock.Watch(o.Lookout, c)
 	if c.tls != nil {
+		c.begin()
 		_ = c.sock.SetDeadline(time.Now().Add(o.HeaderTimeout))
 		if err := c.tls.Handshake(); err != nil {
 			c.server.meters.handshakes.Inc()
@@ -80,7 +81,7 @@ func (c *conn) serve() {
 		}
 		_ = c.sock.SetWriteDeadline(time.Time{})
 	}
-	c.armIdle(time.Now())
+	c.rest(false)
 	for !c.over {
 		if !c.pending {
 			c.sock.Each(c.reader(), c)
@@ -183,15 +184,24 @@ func (c *conn) handle() {
 	c.over = c.over || w.closes
 	r.head.reset()
 	r.raw = nil
+	c.rest(c.r < c.w)
+}
+
+// rest notes that a request has ended, and whether the next one has begun. The deadline is set under the lock, because
+// drain sets it, too.
+func (c *conn) rest(busy bool) {
+	if c.over {
+		return
+	}
+	now := time.Now()
 	c.mu.Lock()
-	c.busy = c.r < c.w
-	if c.draining && !c.busy {
+	defer c.mu.Unlock()
+	c.busy = busy
+	if c.draining && !busy {
 		c.over = true
+		return
 	}
-	c.mu.Unlock()
-	if !c.over {
-		c.armIdle(time.Now())
-	}
+	c.armIdle(now)
 }
 
 // skipBody drops a body that has come and that the handler did not read.

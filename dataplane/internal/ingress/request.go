@@ -130,11 +130,13 @@ func (r *Request) Read(p []byte) (int, error) {
 		n, err = r.c.readBody(p[:min(int64(len(p)), r.left)])
 		r.left -= int64(n)
 	}
-	if errors.Is(err, io.EOF) {
-		err = io.ErrUnexpectedEOF
-	}
-	if n > 0 {
+	switch {
+	case n > 0:
 		return n, nil // an error comes again
+	case r.ended():
+		return 0, io.EOF
+	case errors.Is(err, io.EOF):
+		err = io.ErrUnexpectedEOF
 	}
 	r.err = err
 	return 0, err
@@ -159,9 +161,6 @@ func (r *Request) readChunks(p []byte) (int, error) {
 			return n, err
 		}
 		if n > 0 || r.chunks.Ended() {
-			if n == 0 {
-				return 0, io.EOF
-			}
 			return n, nil
 		}
 	}
