@@ -78,17 +78,19 @@ func Run(ctx context.Context, c Config) error {
 	if err := os.MkdirAll(c.DataDir, 0o700); err != nil {
 		return fmt.Errorf("make the data directory: %w", err)
 	}
-	ls, err := c.listen(ctx)
+	registry := telemetry.NewRegistry()
+	ls, err := c.listen(ctx, registry)
 	if err != nil {
 		return err
 	}
 	defer ls.close()
-	registry := telemetry.NewRegistry()
 	var ready readiness
-	return serve.InOrder(ctx,
-		serve.Part{Name: "ops", Run: func(ctx context.Context) error { return c.serveOps(ctx, ls, registry, &ready) }},
-		serve.Part{Name: "replica", Run: func(ctx context.Context) error { return c.replica(ctx, ls, registry, &ready) }},
-	)
+	parts := []serve.Part{{Name: "ops", Run: func(ctx context.Context) error { return c.serveOps(ctx, ls, registry, &ready) }}}
+	if ls.certificates != nil {
+		parts = append(parts, serve.Part{Name: "certificates", Run: ls.certificates.Run})
+	}
+	return serve.InOrder(ctx, append(parts,
+		serve.Part{Name: "replica", Run: func(ctx context.Context) error { return c.replica(ctx, ls, registry, &ready) }})...)
 }
 
 // replica opens the data set and runs the rooms on it.

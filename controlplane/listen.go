@@ -18,9 +18,10 @@ import (
 // listeners are open before anything else happens, so that a taken port is the first thing one hears of.
 type listeners struct {
 	admin, sync, ops net.Listener
+	certificates     *serve.Certificates // of admin; nil = it speaks without TLS
 }
 
-func (c Config) listen(ctx context.Context) (_ *listeners, err error) {
+func (c Config) listen(ctx context.Context, registry *prometheus.Registry) (_ *listeners, err error) {
 	ls := &listeners{}
 	defer func() {
 		if err != nil {
@@ -34,15 +35,12 @@ func (c Config) listen(ctx context.Context) (_ *listeners, err error) {
 		return nil, fmt.Errorf("admin listener: %w", err)
 	}
 	if c.AdminTLSCertFile != "" {
-		// Read for each handshake, so that a renewed certificate counts at once.
-		load := func(*tls.ClientHelloInfo) (*tls.Certificate, error) {
-			cert, err := tls.LoadX509KeyPair(c.AdminTLSCertFile, c.AdminTLSKeyFile)
-			return &cert, err
+		ls.certificates, err = serve.LoadCertificates([]serve.Pair{{CertFile: c.AdminTLSCertFile, KeyFile: c.AdminTLSKeyFile}},
+			serve.CertificateOptions{Protocols: []string{"h2", "http/1.1"}, Log: c.Log.With("listener", "admin"), Registry: registry})
+		if err != nil {
+			return nil, fmt.Errorf("admin listener: %w", err)
 		}
-		if _, err = load(nil); err != nil {
-			return nil, fmt.Errorf("admin certificate: %w", err)
-		}
-		ls.admin = tls.NewListener(ls.admin, &tls.Config{MinVersion: tls.VersionTLS12, GetCertificate: load, NextProtos: []string{"h2", "http/1.1"}})
+		ls.admin = tls.NewListener(ls.admin, ls.certificates.TLS())
 	}
 	if ls.sync, err = serve.Listen(ctx, c.SyncListen); err != nil {
 		return nil, fmt.Errorf("sync listener: %w", err)

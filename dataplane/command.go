@@ -19,6 +19,9 @@ func (c *Config) Flags(fs *pflag.FlagSet) {
 	fs.Int64Var(&c.MaxBody, "max-body", 32<<20, "largest request body, in bytes")
 	fs.Int64Var(&c.MaxBodiesInFlight, "max-bodies-in-flight", 1<<30, "request bodies in memory at once, in bytes; beyond it requests get 503")
 	fs.IntVar(&c.MaxConns, "max-connections", 65536, "client connections at once")
+	fs.IntVar(&c.MaxRequests, "max-requests", 32768, "requests under way at once, streams included; beyond it requests get 503")
+	fs.IntVar(&c.MaxStreams, "max-streams", 0, "streams at once; beyond it streams get 503; 0 = as many as requests")
+	fs.IntVar(&c.MaxUpstreamConns, "max-upstream-connections", 8192, "connections to one upstream address; beyond it requests wait for one")
 }
 
 // Command is the command that runs one proxy, under the given name: `fairway dataplane` and `fairway-dataplane`.

@@ -43,6 +43,12 @@ type Config struct {
 	MaxBodiesInFlight int64
 	// MaxConns bounds client connections at once; 0 = 65536.
 	MaxConns int
+	// MaxRequests bounds requests that go upstream at once, streams included; 0 = 32768.
+	MaxRequests int
+	// MaxStreams bounds streams at once; 0 = as many as requests.
+	MaxStreams int
+	// MaxUpstreamConns bounds connections to one upstream address; 0 = 1024.
+	MaxUpstreamConns int
 
 	// Log; nil = none.
 	Log *slog.Logger

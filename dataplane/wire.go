@@ -77,10 +77,14 @@ func (c Config) wire(ctx context.Context, allow []netip.Prefix) (_ *proxy, err e
 	}); err != nil {
 		return nil, err
 	}
-	p.upstream = upstream.New(upstream.Options{AllowCIDRs: allow, Log: c.Log.With("room", "upstream"), Registry: p.registry})
+	p.upstream = upstream.New(upstream.Options{
+		MaxConnsPerHost: c.MaxUpstreamConns, AllowCIDRs: allow, Log: c.Log.With("room", "upstream"), Registry: p.registry,
+	})
 	walk := gateway.New(gateway.Deps{
 		Snapshots: p.holder, Upstream: p.upstream, Sink: p.spool, Log: c.Log.With("room", "gateway"), Registry: p.registry,
-	}, gateway.Options{MaxBody: c.MaxBody, MaxBodies: c.MaxBodiesInFlight})
+	}, gateway.Options{
+		MaxBody: c.MaxBody, MaxBodies: c.MaxBodiesInFlight, MaxRequests: c.MaxRequests, MaxStreams: c.MaxStreams,
+	})
 	p.ingress = ingress.New(walk.Serve, ingress.Options{
 		MaxConns: c.MaxConns, Grace: c.DrainTimeout, Lookout: p.lookout, Log: c.Log.With("room", "ingress"), Registry: p.registry,
 	})

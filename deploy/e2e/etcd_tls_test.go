@@ -1,19 +1,12 @@
 package e2e
 
 import (
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
-	"crypto/x509"
-	"crypto/x509/pkix"
-	"encoding/pem"
-	"math/big"
-	"net"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
-	"time"
+
+	"fairway/pkg/testkit/testcert"
 )
 
 // TestEtcdTLS: an outside etcd that wants client certificates, by the flags of the documentation; without them the control
@@ -56,45 +49,13 @@ func TestEtcdTLS(t *testing.T) {
 // writeCertificates makes a CA, a server certificate for 127.0.0.1 and a client certificate.
 func writeCertificates(t *testing.T, dir string) {
 	t.Helper()
-	write := func(name, kind string, der []byte) {
-		if err := os.WriteFile(filepath.Join(dir, name), pem.EncodeToMemory(&pem.Block{Type: kind, Bytes: der}), 0o600); err != nil {
-			t.Fatal(err)
-		}
-	}
-	newKey := func() *ecdsa.PrivateKey {
-		key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-		if err != nil {
-			t.Fatal(err)
-		}
-		return key
-	}
-	template := func(serial int64, name string, usage ...x509.ExtKeyUsage) *x509.Certificate {
-		return &x509.Certificate{SerialNumber: big.NewInt(serial), Subject: pkix.Name{CommonName: name}, NotBefore: time.Now().Add(-time.Hour),
-			NotAfter: time.Now().Add(time.Hour), KeyUsage: x509.KeyUsageDigitalSignature, ExtKeyUsage: usage}
-	}
-	caKey := newKey()
-	ca := template(1, "etcd CA")
-	ca.IsCA, ca.BasicConstraintsValid, ca.KeyUsage = true, true, x509.KeyUsageCertSign
-	der, err := x509.CreateCertificate(rand.Reader, ca, ca, caKey.Public(), caKey)
-	if err != nil {
+	ca := testcert.NewCA(t)
+	if err := os.WriteFile(filepath.Join(dir, "ca.pem"), ca.PEM(), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	write("ca.pem", "CERTIFICATE", der)
-	// etcd's own gateway presents the server's certificate to itself, so that one must do for both sides.
-	both := []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth}
-	for i, name := range []string{"server", "client"} {
-		cert := template(int64(2+i), name, both...)
-		cert.IPAddresses = []net.IP{net.IPv4(127, 0, 0, 1)}
-		key := newKey()
-		der, err := x509.CreateCertificate(rand.Reader, cert, ca, key.Public(), caKey)
-		if err != nil {
-			t.Fatal(err)
-		}
-		write(name+".pem", "CERTIFICATE", der)
-		raw, err := x509.MarshalPKCS8PrivateKey(key)
-		if err != nil {
-			t.Fatal(err)
-		}
-		write(name+".key", "PRIVATE KEY", raw)
+	for _, name := range []string{"server", "client"} {
+		// etcd's own gateway presents the server's certificate to itself, so that one must do for both sides.
+		cert := ca.Issue(t, testcert.Leaf{Names: []string{"127.0.0.1"}})
+		testcert.Write(t, cert, filepath.Join(dir, name+".pem"), filepath.Join(dir, name+".key"))
 	}
 }

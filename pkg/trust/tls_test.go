@@ -1,81 +1,35 @@
 package trust
 
 import (
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
 	"crypto/tls"
 	"crypto/x509"
-	"crypto/x509/pkix"
 	"errors"
 	"io"
-	"math/big"
 	"net"
 	"net/url"
 	"testing"
 	"time"
 
 	"go.uber.org/goleak"
+
+	"fairway/pkg/testkit/testcert"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 // authority issues certificates for tests.
-type authority struct {
-	cert *x509.Certificate
-	key  *ecdsa.PrivateKey
-}
+type authority struct{ *testcert.CA }
 
 func newAuthority(t *testing.T) *authority {
 	t.Helper()
-	key := newKey(t)
-	template := &x509.Certificate{
-		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "ca"},
-		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour),
-		IsCA: true, BasicConstraintsValid: true, KeyUsage: x509.KeyUsageCertSign,
-	}
-	der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
-	if err != nil {
-		t.Fatal(err)
-	}
-	cert, err := x509.ParseCertificate(der)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return &authority{cert: cert, key: key}
-}
-
-func newKey(t *testing.T) *ecdsa.PrivateKey {
-	t.Helper()
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return key
-}
-
-func (a *authority) pool() *x509.CertPool {
-	p := x509.NewCertPool()
-	p.AddCert(a.cert)
-	return p
+	return &authority{testcert.NewCA(t)}
 }
 
 // issue makes a certificate with its CA in the chain; uri may be nil.
 func (a *authority) issue(t *testing.T, uri *url.URL, usage x509.ExtKeyUsage, notAfter time.Time) *tls.Certificate {
 	t.Helper()
-	key := newKey(t)
-	template := &x509.Certificate{
-		SerialNumber: big.NewInt(2), NotBefore: time.Now().Add(-2 * time.Hour), NotAfter: notAfter,
-		KeyUsage: x509.KeyUsageDigitalSignature, ExtKeyUsage: []x509.ExtKeyUsage{usage},
-	}
-	if uri != nil {
-		template.URIs = []*url.URL{uri}
-	}
-	der, err := x509.CreateCertificate(rand.Reader, template, a.cert, key.Public(), a.key)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return &tls.Certificate{Certificate: [][]byte{der, a.cert.Raw}, PrivateKey: key}
+	cert := a.Issue(t, testcert.Leaf{URI: uri, Usage: []x509.ExtKeyUsage{usage}, NotAfter: notAfter})
+	return &cert
 }
 
 func fixed(c *tls.Certificate) func() (*tls.Certificate, error) {
@@ -151,7 +105,7 @@ func TestMutualTLS(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			state, err := shake(t, ServerTLS(fixed(tt.server), ours.pool), ClientTLS(fixed(tt.client), ours.pool, RoleReplica, tt.lineage))
+			state, err := shake(t, ServerTLS(fixed(tt.server), ours.Pool), ClientTLS(fixed(tt.client), ours.Pool, RoleReplica, tt.lineage))
 			if (err == nil) != tt.ok {
 				t.Fatalf("error %v, want ok = %v", err, tt.ok)
 			}
@@ -177,7 +131,7 @@ func TestPinnedTLS(t *testing.T) {
 	bare := &tls.Certificate{Certificate: good.Certificate[:1], PrivateKey: good.PrivateKey}
 	// Somebody who shows our CA certificate, which is public, beside a chain of his own.
 	impostor := theirs.issue(t, replica, x509.ExtKeyUsageServerAuth, later)
-	impostor.Certificate = append(impostor.Certificate, ours.cert.Raw)
+	impostor.Certificate = append(impostor.Certificate, ours.Cert.Raw)
 	tests := []struct {
 		name   string
 		server *tls.Certificate
@@ -193,7 +147,7 @@ func TestPinnedTLS(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			state, err := shake(t, ServerTLS(fixed(tt.server), ours.pool), PinnedTLS(Fingerprint(ours.cert)))
+			state, err := shake(t, ServerTLS(fixed(tt.server), ours.Pool), PinnedTLS(Fingerprint(ours.Cert)))
 			if (err == nil) != tt.ok {
 				t.Fatalf("error %v, want ok = %v", err, tt.ok)
 			}
@@ -207,7 +161,7 @@ func TestPinnedTLS(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := shake(t, ServerTLS(fixed(good), ours.pool), PinnedTLS(Fingerprint(leaf))); err == nil {
+	if _, err := shake(t, ServerTLS(fixed(good), ours.Pool), PinnedTLS(Fingerprint(leaf))); err == nil {
 		t.Error("the leaf counts as its own CA")
 	}
 }
@@ -219,10 +173,10 @@ func TestNoCAs(t *testing.T) {
 	server := ours.issue(t, Identity{"L", RoleReplica, "r"}.URI(), x509.ExtKeyUsageServerAuth, later)
 	client := ours.issue(t, Identity{"L", RoleProxy, "p"}.URI(), x509.ExtKeyUsageClientAuth, later)
 	none := func() *x509.CertPool { return nil }
-	if _, err := shake(t, ServerTLS(fixed(server), none), ClientTLS(fixed(client), ours.pool, RoleReplica, "")); err == nil {
+	if _, err := shake(t, ServerTLS(fixed(server), none), ClientTLS(fixed(client), ours.Pool, RoleReplica, "")); err == nil {
 		t.Error("the server trusts a client without any CA")
 	}
-	if _, err := shake(t, ServerTLS(fixed(server), ours.pool), ClientTLS(fixed(client), none, RoleReplica, "")); err == nil {
+	if _, err := shake(t, ServerTLS(fixed(server), ours.Pool), ClientTLS(fixed(client), none, RoleReplica, "")); err == nil {
 		t.Error("the client trusts a server without any CA")
 	}
 	conf, err := ServerTLS(fixed(server), none).GetConfigForClient(nil)
@@ -242,7 +196,7 @@ func TestRenewal(t *testing.T) {
 	clientCert := func() (*tls.Certificate, error) {
 		return current.issue(t, Identity{"L", RoleProxy, "p"}.URI(), x509.ExtKeyUsageClientAuth, later), nil
 	}
-	cas := func() *x509.CertPool { return current.pool() }
+	cas := func() *x509.CertPool { return current.Pool() }
 	server, client := ServerTLS(serverCert, cas), ClientTLS(clientCert, cas, RoleReplica, "L")
 	for _, a := range []*authority{before, after} {
 		current = a
@@ -257,8 +211,8 @@ func TestCertificateFailure(t *testing.T) {
 	ours := newAuthority(t)
 	server := ours.issue(t, Identity{"L", RoleReplica, "r"}.URI(), x509.ExtKeyUsageServerAuth, time.Now().Add(time.Hour))
 	broken := errors.New("no certificate yet")
-	_, err := shake(t, ServerTLS(fixed(server), ours.pool),
-		ClientTLS(func() (*tls.Certificate, error) { return nil, broken }, ours.pool, RoleReplica, "L"))
+	_, err := shake(t, ServerTLS(fixed(server), ours.Pool),
+		ClientTLS(func() (*tls.Certificate, error) { return nil, broken }, ours.Pool, RoleReplica, "L"))
 	if !errors.Is(err, broken) {
 		t.Errorf("error %v, want the loader's", err)
 	}

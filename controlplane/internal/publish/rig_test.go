@@ -2,21 +2,14 @@ package publish
 
 import (
 	"context"
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
 	"crypto/tls"
-	"crypto/x509"
 	"fmt"
 	"log/slog"
-	"math/big"
 	"net"
-	"net/url"
 	"strconv"
 	"strings"
 	"sync"
 	"testing"
-	"time"
 
 	"go.uber.org/goleak"
 	"google.golang.org/grpc"
@@ -27,6 +20,7 @@ import (
 	"fairway/controlplane/internal/model"
 	resourcev1 "fairway/pkg/gen/fairway/resource/v1"
 	syncv1 "fairway/pkg/gen/fairway/sync/v1"
+	"fairway/pkg/testkit/testcert"
 	"fairway/pkg/trust"
 )
 
@@ -43,50 +37,17 @@ type tb interface {
 }
 
 // authority is a certificate authority of the tests' own.
-type authority struct {
-	cert *x509.Certificate
-	key  *ecdsa.PrivateKey
-	pool *x509.CertPool
-}
+type authority struct{ *testcert.CA }
 
 func newAuthority(t tb) *authority {
 	t.Helper()
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		t.Fatal(err)
-	}
-	template := &x509.Certificate{
-		SerialNumber: big.NewInt(1), NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour),
-		IsCA: true, BasicConstraintsValid: true, KeyUsage: x509.KeyUsageCertSign,
-	}
-	der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
-	if err != nil {
-		t.Fatal(err)
-	}
-	cert, err := x509.ParseCertificate(der)
-	if err != nil {
-		t.Fatal(err)
-	}
-	pool := x509.NewCertPool()
-	pool.AddCert(cert)
-	return &authority{cert: cert, key: key, pool: pool}
+	return &authority{testcert.NewCA(t)}
 }
 
 func (a *authority) issue(t tb, id trust.Identity) *tls.Certificate {
 	t.Helper()
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		t.Fatal(err)
-	}
-	der, err := x509.CreateCertificate(rand.Reader, &x509.Certificate{
-		SerialNumber: big.NewInt(2), NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour),
-		URIs: []*url.URL{id.URI()}, KeyUsage: x509.KeyUsageDigitalSignature,
-		ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth},
-	}, a.cert, key.Public(), a.key)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return &tls.Certificate{Certificate: [][]byte{der, a.cert.Raw}, PrivateKey: key}
+	cert := a.Issue(t, testcert.Leaf{URI: id.URI()})
+	return &cert
 }
 
 // client is the TLS configuration of a process with that certificate, or none.
@@ -96,7 +57,7 @@ func (a *authority) client(cert *tls.Certificate) *tls.Config {
 			return &tls.Certificate{}, nil
 		}
 		return cert, nil
-	}, func() *x509.CertPool { return a.pool }, trust.RoleReplica, "")
+	}, a.Pool, trust.RoleReplica, "")
 }
 
 func (a *authority) proxy(t tb, id string) *tls.Config {
@@ -152,7 +113,7 @@ func newReplica(t tb, a *authority, o Options) *replica {
 		t.Fatal(err)
 	}
 	server := grpc.NewServer(append(ServerOptions(), grpc.Creds(credentials.NewTLS(
-		trust.ServerTLS(func() (*tls.Certificate, error) { return cert, nil }, func() *x509.CertPool { return a.pool }))))...)
+		trust.ServerTLS(func() (*tls.Certificate, error) { return cert, nil }, a.Pool))))...)
 	p.Register(server)
 	ln, err := (&net.ListenConfig{}).Listen(context.Background(), "tcp", "127.0.0.1:0")
 	if err != nil {

@@ -6,7 +6,6 @@ import (
 	"io"
 	"net"
 	"net/http"
-	"time"
 
 	"fairway/dataplane/internal/dialect/openai"
 	"fairway/dataplane/internal/ingress"
@@ -45,7 +44,7 @@ func (x *exchange) readBody() *fault.Error {
 			}
 			b = x.g.slabs.grow(b, int(most))
 			x.body = b
-			if f := x.hold(int64(cap(b.b)) - x.held); f != nil {
+			if f := x.hold(int64(cap(b.b)) - x.taken.bytes); f != nil {
 				return f
 			}
 		}
@@ -66,16 +65,6 @@ func (x *exchange) readBody() *fault.Error {
 	}
 	if x.size = int64(len(b.b)); x.size > pieceSize {
 		x.now = x.g.now() // it may have taken a while
-	}
-	return nil
-}
-
-// hold takes n bytes more of what all bodies may take.
-func (x *exchange) hold(n int64) *fault.Error {
-	x.held += n
-	if x.g.bodies.Add(n) > x.g.options.MaxBodies {
-		return fault.New(fault.Unavailable, "the proxy holds too many request bodies").
-			WithCode("overloaded").WithRetryAfter(time.Second)
 	}
 	return nil
 }

@@ -49,8 +49,8 @@ type state struct {
 	group *snapshot.Group
 	pool  *snapshot.Pool
 
+	taken taken // of what the proxy bears at once
 	body  *slab // what the client sent; nil once it is not needed any more
-	held  int64 // of Gateway.bodies
 	wire  *slab // what goes upstream, if that is something else
 	wired wiring
 	peek  openai.Peek
@@ -115,6 +115,7 @@ func (x *exchange) end() {
 	x.closeResponse()
 	x.land()
 	x.dropBody()
+	x.leave()
 	x.g.slabs.put(x.first)
 	x.g.slabs.put(x.piece)
 	x.g.slabs.put(x.window)
@@ -180,10 +181,7 @@ func (x *exchange) dropBody() {
 	x.g.slabs.put(x.wire)
 	x.body, x.wire = nil, nil
 	x.request.Body = nil
-	if x.held > 0 {
-		x.g.bodies.Add(-x.held)
-		x.held = 0
-	}
+	x.release()
 }
 
 // closeResponse ends the upstream response, if there is one.

@@ -106,7 +106,7 @@ func (w *world) settled(t *testing.T) {
 	if a, r := g.Cell.Active.Load(), g.Cell.Retries.Load(); a != 0 || r != 0 {
 		t.Errorf("group has %d active, %d retries", a, r)
 	}
-	if n := w.gateway.bodies.Load(); n != 0 {
+	if n := w.gateway.load.bodies.Load(); n != 0 {
 		t.Errorf("%d bytes of bodies are held", n)
 	}
 	for _, name := range []string{"acc-a0", "acc-b0", "acc-c0"} {

@@ -17,7 +17,6 @@ import (
 	"net/http"
 	"runtime/debug"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -51,6 +50,8 @@ type Deps struct {
 type Options struct {
 	MaxBody      int64         // bytes of one request's body; 0 = 32 MiB
 	MaxBodies    int64         // bytes of all bodies that are held at once; 0 = 1 GiB
+	MaxRequests  int           // requests that go upstream at once, streams included; 0 = 32768
+	MaxStreams   int           // streams at once; 0 = as many as requests
 	DisableFor   time.Duration // how long an account rests whose credential was refused; 0 = 5 min
 	ExcludeFor   time.Duration // how long a channel is not asked for a model that it does not know; 0 = 10 min
 	MaxErrorBody int           // bytes of an upstream's error that are read; 0 = 64 KiB
@@ -62,6 +63,12 @@ func (o Options) withDefaults() Options {
 	}
 	if o.MaxBodies <= 0 {
 		o.MaxBodies = 1 << 30
+	}
+	if o.MaxRequests <= 0 {
+		o.MaxRequests = 32 << 10
+	}
+	if o.MaxStreams <= 0 {
+		o.MaxStreams = o.MaxRequests
 	}
 	if o.DisableFor <= 0 {
 		o.DisableFor = 5 * time.Minute
@@ -86,7 +93,7 @@ type Gateway struct {
 
 	auth      *auth.Authenticator
 	meters    *meters
-	bodies    atomic.Int64 // bytes of bodies that are held
+	load      load
 	excluded  exclusions
 	slabs     slabs
 	exchanges sync.Pool
@@ -152,10 +159,16 @@ func (x *exchange) serve() *fault.Error {
 
 // relay is the walk of the operations that go upstream.
 func (x *exchange) relay() *fault.Error {
+	if f := x.admit(); f != nil {
+		return f
+	}
 	if f := x.readBody(); f != nil {
 		return f
 	}
 	if f := x.peekBody(); f != nil {
+		return f
+	}
+	if f := x.admitStream(); f != nil {
 		return f
 	}
 	if f := x.findPool(); f != nil {

@@ -83,7 +83,7 @@ func TestHangUpDuringUpload(t *testing.T) {
 		c := w.dial()
 		_, _ = io.WriteString(c, "POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nAuthorization: Bearer "+
 			w.key+"\r\n"+framing+strings.Repeat(" ", 100_000))
-		w.eventually("the body is being read", func() bool { return w.gateway.bodies.Load() > 0 })
+		w.eventually("the body is being read", func() bool { return w.gateway.load.bodies.Load() > 0 })
 		_ = c.Close()
 		w.settled(t)
 	}

@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"fairway/dataplane/internal/snapshot"
+	"fairway/pkg/h1"
 )
 
 // buildHead writes the head of the upstream request for an account, with a body of size bytes. Only what the client said
@@ -76,12 +77,10 @@ func (x *exchange) appendClientHeaders(h []byte, set []snapshot.Header) []byte {
 }
 
 // isName compares a header's name with one in lower case.
-func isName(name []byte, lower string) bool {
-	return len(name) == len(lower) && bytes.EqualFold(name, []byte(lower))
-}
+func isName(name []byte, lower string) bool { return h1.Is(name, lower) }
 
 func hasPrefix(name []byte, lower string) bool {
-	return len(name) >= len(lower) && bytes.EqualFold(name[:len(lower)], []byte(lower))
+	return len(name) >= len(lower) && name[0]|0x20 == lower[0] && h1.Is(name[:len(lower)], lower)
 }
 
 // endsHere says whether a client's header stays with us: it belongs to the connection, it is a credential, it says who

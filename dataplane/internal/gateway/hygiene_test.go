@@ -255,7 +255,7 @@ func TestBodyBudget(t *testing.T) {
 	body := `{"model":"gpt-x","messages":[{"role":"user","content":"` + strings.Repeat("a b ", 50_000) + `"}]}`
 	whole := request("/v1/chat/completions", w.key, body, "Connection: close")
 	_, _ = io.WriteString(c, whole[:len(whole)-50_000])
-	w.eventually("the first body is held", func() bool { return w.gateway.bodies.Load() >= 256<<10 })
+	w.eventually("the first body is held", func() bool { return w.gateway.load.bodies.Load() >= 256<<10 })
 	got := w.post("/v1/chat/completions", body)
 	if status(got) != "503" || !strings.Contains(got, "Retry-After: 1") || !strings.Contains(got, `"overloaded"`) {
 		t.Errorf("second large body: %.400s", got)

@@ -24,6 +24,7 @@ type meters struct {
 	missFound       prometheus.Counter
 	missFinal       prometheus.Counter
 	hangUps         prometheus.Counter
+	shed            prometheus.Counter
 	panics          prometheus.Counter
 	lost            prometheus.Counter
 	input           prometheus.Counter
@@ -70,6 +71,7 @@ func newMeters(r prometheus.Registerer) *meters {
 		missFound:       misses.WithLabelValues("found"),
 		missFinal:       misses.WithLabelValues("final"),
 		hangUps:         counter("fairway_client_hangups_total", "Clients that left while their request was under way."),
+		shed:            counter("fairway_requests_shed_total", "Requests refused because the proxy bears no more at once."),
 		panics:          counter("fairway_request_panics_total", "Requests that panicked."),
 		lost:            counter("fairway_usage_records_lost_total", "Usage records that could not be kept."),
 		input:           tokens.WithLabelValues("input"),

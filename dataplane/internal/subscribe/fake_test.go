@@ -2,18 +2,12 @@ package subscribe
 
 import (
 	"context"
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
 	"crypto/tls"
 	"crypto/x509"
-	"crypto/x509/pkix"
 	"fmt"
 	"log/slog"
 	"math"
-	"math/big"
 	"net"
-	"net/url"
 	"os"
 	"path/filepath"
 	"sync"
@@ -32,65 +26,32 @@ import (
 	"fairway/dataplane/internal/snapshot"
 	"fairway/pkg/digest"
 	syncv1 "fairway/pkg/gen/fairway/sync/v1"
+	"fairway/pkg/testkit/testcert"
 	"fairway/pkg/trust"
 )
 
 // authority is a control plane's CA.
 type authority struct {
+	*testcert.CA
 	t       testing.TB
 	lineage string
-	key     *ecdsa.PrivateKey
-	cert    *x509.Certificate
 }
 
 func newAuthority(t testing.TB, lineage string) *authority {
 	t.Helper()
-	a := &authority{t: t, lineage: lineage, key: newKey(t)}
-	tmpl := &x509.Certificate{
-		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "ca " + lineage}, NotBefore: time.Now().Add(-time.Hour),
-		NotAfter: time.Now().Add(time.Hour), IsCA: true, BasicConstraintsValid: true, KeyUsage: x509.KeyUsageCertSign,
-	}
-	der, err := x509.CreateCertificate(rand.Reader, tmpl, tmpl, &a.key.PublicKey, a.key)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if a.cert, err = x509.ParseCertificate(der); err != nil {
-		t.Fatal(err)
-	}
-	return a
-}
-
-func newKey(t testing.TB) *ecdsa.PrivateKey {
-	t.Helper()
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return key
+	return &authority{CA: testcert.NewCA(t), t: t, lineage: lineage}
 }
 
 // issue makes a certificate; old is how much of its hour is over.
 func (a *authority) issue(pub any, role trust.Role, id string, old time.Duration) []byte {
-	serial, err := rand.Int(rand.Reader, big.NewInt(math.MaxInt64))
-	if err != nil {
-		a.t.Error(err)
-	}
 	from := time.Now().Add(-old)
-	der, err := x509.CreateCertificate(rand.Reader, &x509.Certificate{
-		SerialNumber: serial, NotBefore: from, NotAfter: from.Add(time.Hour), KeyUsage: x509.KeyUsageDigitalSignature,
-		ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth, x509.ExtKeyUsageServerAuth},
-		URIs:        []*url.URL{trust.Identity{Lineage: a.lineage, Role: role, ID: id}.URI()},
-	}, a.cert, pub, a.key)
+	der, err := a.Sign(pub, testcert.Leaf{
+		NotBefore: from, NotAfter: from.Add(time.Hour), URI: trust.Identity{Lineage: a.lineage, Role: role, ID: id}.URI(),
+	})
 	if err != nil {
 		a.t.Error(err)
 	}
 	return der
-}
-
-func (a *authority) pool() *x509.CertPool {
-	p := x509.NewCertPool()
-	p.AddCert(a.cert)
-	return p
 }
 
 // fake is a strict control-plane replica: it checks what it is sent and does what the test says.
@@ -130,11 +91,11 @@ func startFake(t *testing.T, ca *authority, address string, script func(int, *fa
 	if err != nil {
 		t.Fatal(err)
 	}
-	f := &fake{t: t, ca: ca, token: trust.NewJoinToken("t1", ca.cert), address: ln.Addr().String(), script: script}
-	key := newKey(t)
-	cert := &tls.Certificate{Certificate: [][]byte{ca.issue(&key.PublicKey, trust.RoleReplica, "r1", 0), ca.cert.Raw}, PrivateKey: key}
+	f := &fake{t: t, ca: ca, token: trust.NewJoinToken("t1", ca.Cert), address: ln.Addr().String(), script: script}
+	key := testcert.NewKey(t)
+	cert := &tls.Certificate{Certificate: [][]byte{ca.issue(&key.PublicKey, trust.RoleReplica, "r1", 0), ca.Cert.Raw}, PrivateKey: key}
 	f.server = grpc.NewServer(
-		grpc.Creds(credentials.NewTLS(trust.ServerTLS(func() (*tls.Certificate, error) { return cert, nil }, ca.pool))),
+		grpc.Creds(credentials.NewTLS(trust.ServerTLS(func() (*tls.Certificate, error) { return cert, nil }, ca.Pool))),
 		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: time.Second, PermitWithoutStream: true}),
 	)
 	syncv1.RegisterStateSyncServiceServer(f.server, f)
@@ -170,7 +131,7 @@ func (f *fake) certificate(csr []byte, id string) (*syncv1.Certificate, error) {
 		return nil, status.Error(codes.InvalidArgument, "bad request")
 	}
 	leaf := f.ca.issue(req.PublicKey, trust.RoleProxy, id, f.certAge)
-	return &syncv1.Certificate{ProxyId: id, Leaf: leaf, Cas: [][]byte{f.ca.cert.Raw}, NotAfter: timestamppb.Now()}, nil
+	return &syncv1.Certificate{ProxyId: id, Leaf: leaf, Cas: [][]byte{f.ca.Cert.Raw}, NotAfter: timestamppb.Now()}, nil
 }
 
 func (f *fake) Enroll(_ context.Context, r *syncv1.EnrollRequest) (*syncv1.EnrollResponse, error) {

@@ -18,6 +18,7 @@ import (
 
 	"fairway/dataplane/internal/snapshot"
 	syncv1 "fairway/pkg/gen/fairway/sync/v1"
+	"fairway/pkg/testkit/testcert"
 	"fairway/pkg/trust"
 )
 
@@ -401,9 +402,9 @@ func TestRotation(t *testing.T) {
 
 func TestIdentityFile(t *testing.T) {
 	ca := newAuthority(t, "L")
-	key, other := newKey(t), newKey(t)
+	key, other := testcert.NewKey(t), testcert.NewKey(t)
 	cert := func(role trust.Role) *syncv1.Certificate {
-		return &syncv1.Certificate{Leaf: ca.issue(&key.PublicKey, role, "x", 0), Cas: [][]byte{ca.cert.Raw}}
+		return &syncv1.Certificate{Leaf: ca.issue(&key.PublicKey, role, "x", 0), Cas: [][]byte{ca.Cert.Raw}}
 	}
 	if _, err := accept(other, cert(trust.RoleProxy)); err == nil {
 		t.Error("a certificate for another key was accepted")
@@ -412,7 +413,7 @@ func TestIdentityFile(t *testing.T) {
 		t.Error("a replica's certificate was accepted")
 	}
 	foreign := cert(trust.RoleProxy)
-	foreign.Cas = [][]byte{newAuthority(t, "L").cert.Raw}
+	foreign.Cas = [][]byte{newAuthority(t, "L").Cert.Raw}
 	if _, err := accept(key, foreign); err == nil {
 		t.Error("a certificate that its authority did not sign was accepted")
 	}
@@ -438,8 +439,8 @@ func TestIdentityFile(t *testing.T) {
 // FuzzIdentity: nothing panics, and what is accepted has a key that fits its certificate.
 func FuzzIdentity(f *testing.F) {
 	ca := newAuthority(f, "L")
-	key := newKey(f)
-	id, err := accept(key, &syncv1.Certificate{Leaf: ca.issue(&key.PublicKey, trust.RoleProxy, "x", 0), Cas: [][]byte{ca.cert.Raw}})
+	key := testcert.NewKey(f)
+	id, err := accept(key, &syncv1.Certificate{Leaf: ca.issue(&key.PublicKey, trust.RoleProxy, "x", 0), Cas: [][]byte{ca.Cert.Raw}})
 	if err != nil {
 		f.Fatal(err)
 	}
