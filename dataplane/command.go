@@ -14,11 +14,18 @@ import (
 // Flags binds what every proxy has to fs; the commands add their own for what differs.
 func (c *Config) Flags(fs *pflag.FlagSet) {
 	fs.StringVar(&c.Listen, "listen", "127.0.0.1:8080", "where clients connect, host:port or unix:/path")
+	fs.StringSliceVar(&c.TLSCertFiles, "tls-cert-file", nil, "PEM certificate chains for clients, chosen by the name they ask for; replaced files count without a restart")
+	fs.StringSliceVar(&c.TLSKeyFiles, "tls-key-file", nil, "PEM keys of the certificates, in the same order")
 	fs.StringSliceVar(&c.UpstreamAllowCIDRs, "upstream-allow-cidr", nil, "ranges that upstreams may be in although they are private or special")
 	fs.DurationVar(&c.DrainTimeout, "drain-timeout", 30*time.Second, "how long requests may finish after SIGTERM")
 	fs.Int64Var(&c.MaxBody, "max-body", 32<<20, "largest request body, in bytes")
 	fs.Int64Var(&c.MaxBodiesInFlight, "max-bodies-in-flight", 1<<30, "request bodies in memory at once, in bytes; beyond it requests get 503")
 	fs.IntVar(&c.MaxConns, "max-connections", 65536, "client connections at once")
+	fs.StringVar(&c.AccessLog.File, "access-log", "", "file for a JSON line per failed request, and for a share of the others; - = standard output")
+	fs.Float64Var(&c.AccessLog.Sample, "access-log-sample", 0, "share of good requests that get a line, 0 to 1")
+	fs.IntVar(&c.AccessLog.Buffer, "access-log-buffer", 4096, "lines that may wait to be written; more are dropped and counted")
+	fs.Int64Var(&c.AccessLog.MaxSize, "access-log-max-size", 100<<20, "bytes after which the file is rotated; negative = never (SIGHUP opens it again)")
+	fs.IntVar(&c.AccessLog.Keep, "access-log-keep", 5, "rotated files to keep")
 	fs.IntVar(&c.MaxRequests, "max-requests", 32768, "requests under way at once, streams included; beyond it requests get 503")
 	fs.IntVar(&c.MaxStreams, "max-streams", 0, "streams at once; beyond it streams get 503; 0 = as many as requests")
 	fs.IntVar(&c.MaxUpstreamConns, "max-upstream-connections", 8192, "connections to one upstream address; beyond it requests wait for one")

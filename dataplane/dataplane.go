@@ -28,6 +28,8 @@ type Config struct {
 
 	// Listen serves clients.
 	Listen string
+	// TLSCertFiles and TLSKeyFiles are the certificates of Listen, in the same order, PEM; none = clients speak without TLS.
+	TLSCertFiles, TLSKeyFiles []string
 	// OpsListen serves health and metrics; beyond loopback metrics need OpsTokenFile.
 	OpsListen    string
 	OpsTokenFile string
@@ -50,10 +52,22 @@ type Config struct {
 	// MaxUpstreamConns bounds connections to one upstream address; 0 = 1024.
 	MaxUpstreamConns int
 
+	// AccessLog takes a line for each failed request and for a share of the others; "-" = standard output, "" = none.
+	AccessLog AccessLog
+
 	// Log; nil = none.
 	Log *slog.Logger
 	// Listening is called once, when clients can connect; nil = nobody is told.
 	Listening func(Addresses)
+}
+
+// AccessLog says what becomes of the access log.
+type AccessLog struct {
+	File    string  // "-" = standard output, "" = no access log
+	Sample  float64 // share of good requests that get a line, 0 to 1
+	Buffer  int     // lines that may wait to be written; 0 = 4096
+	MaxSize int64   // bytes after which the file is rotated; 0 = 100 MiB, negative = never
+	Keep    int     // rotated files to keep; 0 = 5
 }
 
 // Addresses are what the listeners got, host:port or unix:/path.
@@ -105,6 +119,14 @@ func (c Config) Check() error {
 	}
 	if !serve.Loopback(c.OpsListen) && c.OpsTokenFile == "" {
 		bad("the ops listener %s can be reached from other hosts: give --ops-token-file, or listen on loopback", c.OpsListen)
+	}
+	if pairs, err := serve.Pairs(c.TLSCertFiles, c.TLSKeyFiles); err != nil {
+		bad("--tls-cert-file, --tls-key-file: %w", err)
+	} else if err := serve.CheckCertificates(pairs); len(pairs) > 0 && err != nil {
+		problems = append(problems, err)
+	}
+	if err := c.AccessLog.options().Check(); err != nil {
+		bad("--access-log…: %w", err)
 	}
 	_, err := prefixes(c.UpstreamAllowCIDRs)
 	return errors.Join(append(problems, err)...)

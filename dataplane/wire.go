@@ -15,6 +15,7 @@ import (
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/credentials"
 
+	"fairway/dataplane/internal/accesslog"
 	"fairway/dataplane/internal/gateway"
 	"fairway/dataplane/internal/ingress"
 	"fairway/dataplane/internal/report"
@@ -39,7 +40,9 @@ type proxy struct {
 	spool      *report.Spool
 	reporter   *report.Reporter
 	ingress    *ingress.Server
-	lookout    *sock.Lookout // nil = not on this system
+	lookout    *sock.Lookout       // nil = not on this system
+	certs      *serve.Certificates // nil = clients speak without TLS
+	access     *accesslog.Log
 }
 
 // wire opens the listeners and the spool, and connects the rooms.
@@ -55,6 +58,14 @@ func (c Config) wire(ctx context.Context, allow []netip.Prefix) (_ *proxy, err e
 	}
 	if p.clients, err = serve.Listen(ctx, c.Listen); err != nil {
 		return nil, fmt.Errorf("proxy listener: %w", err)
+	}
+	if p.certs, err = c.certificates(p.registry); err != nil {
+		return nil, err
+	}
+	access := c.AccessLog.options()
+	access.Log, access.Registry = c.Log.With("room", "accesslog"), p.registry
+	if p.access, err = accesslog.New(access); err != nil {
+		return nil, err
 	}
 	if p.lookout, err = sock.NewLookout(); err != nil && !errors.Is(err, errors.ErrUnsupported) {
 		return nil, err
@@ -81,12 +92,12 @@ func (c Config) wire(ctx context.Context, allow []netip.Prefix) (_ *proxy, err e
 		MaxConnsPerHost: c.MaxUpstreamConns, AllowCIDRs: allow, Log: c.Log.With("room", "upstream"), Registry: p.registry,
 	})
 	walk := gateway.New(gateway.Deps{
-		Snapshots: p.holder, Upstream: p.upstream, Sink: p.spool, Log: c.Log.With("room", "gateway"), Registry: p.registry,
+		Snapshots: p.holder, Upstream: p.upstream, Sink: p.spool, Access: p.access, Log: c.Log.With("room", "gateway"), Registry: p.registry,
 	}, gateway.Options{
 		MaxBody: c.MaxBody, MaxBodies: c.MaxBodiesInFlight, MaxRequests: c.MaxRequests, MaxStreams: c.MaxStreams,
 	})
 	p.ingress = ingress.New(walk.Serve, ingress.Options{
-		MaxConns: c.MaxConns, Grace: c.DrainTimeout, Lookout: p.lookout, Log: c.Log.With("room", "ingress"), Registry: p.registry,
+		MaxConns: c.MaxConns, Grace: c.DrainTimeout, TLS: p.tls(), Lookout: p.lookout, Log: c.Log.With("room", "ingress"), Registry: p.registry,
 	})
 	return p, nil
 }
@@ -132,6 +143,8 @@ func (p *proxy) run(ctx context.Context) error {
 		serve.Part{Name: "report", Run: p.report},
 		serve.Part{Name: "lookout", Run: p.lookOut},
 		serve.Part{Name: "upstream", Run: p.upstream.Run},
+		serve.Part{Name: "access log", Run: p.logAccess},
+		serve.Part{Name: "certificates", Run: p.followCertificates},
 		serve.Part{Name: "ingress", Run: p.serveClients},
 	)
 }
@@ -159,15 +172,6 @@ func (p *proxy) report(ctx context.Context) error {
 
 // flushTime bounds the last sending of usage.
 const flushTime = 5 * time.Second
-
-// lookOut notices hang-ups until ctx ends.
-func (p *proxy) lookOut(ctx context.Context) error {
-	if p.lookout == nil {
-		<-ctx.Done()
-		return nil
-	}
-	return p.lookout.Run(ctx)
-}
 
 // serveClients accepts clients as soon as there is a state to serve them from.
 func (p *proxy) serveClients(ctx context.Context) error {

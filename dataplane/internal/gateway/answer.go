@@ -29,6 +29,8 @@ func (x *exchange) answer() *fault.Error {
 		x.settleWhole()
 		if err := x.out.Send(x.first.b); err != nil {
 			x.noteHangUp()
+		} else {
+			x.sent = int64(len(x.first.b))
 		}
 	default:
 		x.relayLarge()

@@ -12,6 +12,7 @@ import (
 	"fairway/dataplane/internal/route"
 	"fairway/dataplane/internal/snapshot"
 	"fairway/dataplane/internal/upstream"
+	"fairway/pkg/fault"
 )
 
 // exchange is one request on its walk. It belongs to one goroutine at a time; only HungUp is called from another. It is
@@ -73,15 +74,17 @@ type state struct {
 	attempt   int
 	last      failure
 
-	first  *slab // what was read of the answer before it was known to be good
-	piece  *slab // of a large answer, what is read next
-	window *slab // see tail
-	status int
-	large  bool // not a stream of events, but too much to hold
-	sse    bool // a stream of events
-	strip  bool // the client did not ask for the usage that we asked for
-	left   bool // the whole answer has been read
-	lost   bool // the client went away while its answer was under way
+	first   *slab // what was read of the answer before it was known to be good
+	piece   *slab // of a large answer, what is read next
+	window  *slab // see tail
+	status  int
+	refused *fault.Error // why the request was not served; nil = it was, or an upstream's error was passed on
+	sent    int64        // bytes of the answer's body that went out
+	large   bool         // not a stream of events, but too much to hold
+	sse     bool         // a stream of events
+	strip   bool         // the client did not ask for the usage that we asked for
+	left    bool         // the whole answer has been read
+	lost    bool         // the client went away while its answer was under way
 
 	failed  bool // for the books and the decision log
 	settled bool
@@ -125,7 +128,9 @@ func (x *exchange) end() {
 	if x.budgeted {
 		x.budget.End()
 	}
-	x.g.meters.finished(x)
+	ended := x.g.now()
+	x.g.meters.finished(x, ended)
+	x.logAccess(ended)
 	x.logDecision()
 
 	x.call.Reset()

@@ -21,6 +21,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"fairway/dataplane/internal/accesslog"
 	"fairway/dataplane/internal/auth"
 	"fairway/dataplane/internal/dialect/openai"
 	"fairway/dataplane/internal/ingress"
@@ -41,6 +42,7 @@ type Deps struct {
 	Snapshots *snapshot.Holder
 	Upstream  *upstream.Pool
 	Sink      Sink
+	Access    *accesslog.Log        // nil = none
 	Log       *slog.Logger          // nil = none
 	Registry  prometheus.Registerer // nil = no metrics
 	Now       func() time.Time      // nil = time.Now
@@ -87,6 +89,7 @@ type Gateway struct {
 	snapshots *snapshot.Holder
 	upstream  *upstream.Pool
 	sink      Sink
+	access    *accesslog.Log
 	log       *slog.Logger
 	now       func() time.Time
 	options   Options
@@ -111,6 +114,7 @@ func New(d Deps, o Options) *Gateway {
 		snapshots: d.Snapshots,
 		upstream:  d.Upstream,
 		sink:      d.Sink,
+		access:    d.Access,
 		log:       d.Log,
 		now:       d.Now,
 		options:   o.withDefaults(),
@@ -187,7 +191,7 @@ func (x *exchange) refuse(f *fault.Error) {
 		// Nobody reads it; what the metrics see is that the client left.
 		f = fault.New(fault.Canceled, "the client closed the request")
 	}
-	x.status = f.HTTPStatus()
+	x.status, x.refused = f.HTTPStatus(), f
 	x.debugHeaders()
 	if x.gone.Load() {
 		x.out.Close()

@@ -1,6 +1,8 @@
 package gateway
 
 import (
+	"time"
+
 	"github.com/prometheus/client_golang/prometheus"
 
 	"fairway/dataplane/internal/dialect/openai"
@@ -95,7 +97,7 @@ func newMeters(r prometheus.Registerer) *meters {
 }
 
 // finished counts an exchange at its end.
-func (m *meters) finished(x *exchange) {
+func (m *meters) finished(x *exchange, ended time.Time) {
 	m.inFlight.Dec()
 	class := 0
 	switch {
@@ -105,7 +107,7 @@ func (m *meters) finished(x *exchange) {
 		class = x.status / 100
 	}
 	m.requests[x.op][class].Inc()
-	m.durations[x.op].Observe(x.g.now().Sub(x.start).Seconds())
+	m.durations[x.op].Observe(ended.Sub(x.start).Seconds())
 	if x.ttft > 0 {
 		m.ttft[x.op].Observe(x.ttft.Seconds())
 	}

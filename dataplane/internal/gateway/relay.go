@@ -40,7 +40,9 @@ func (x *exchange) pass(p []byte) bool {
 		x.settleStream(false)
 	}
 	if len(p) > 0 {
-		if _, err := x.out.Write(p); err != nil {
+		n, err := x.out.Write(p)
+		x.sent += int64(n)
+		if err != nil {
 			x.lostClient()
 			return false
 		}
@@ -140,7 +142,9 @@ func (x *exchange) relayLarge() {
 			x.endOfLarge(current.b, err)
 			return
 		}
-		if _, err := x.out.Write(current.b); err != nil {
+		written, err := x.out.Write(current.b)
+		x.sent += int64(written)
+		if err != nil {
 			x.lostClient()
 			return
 		}
@@ -156,6 +160,8 @@ func (x *exchange) endOfLarge(last []byte, err error) {
 		x.settleWhole()
 		if err := x.out.Last(last); err != nil {
 			x.lostClient()
+		} else {
+			x.sent += int64(len(last))
 		}
 	case x.gone.Load():
 		x.lostClient()
