@@ -18,7 +18,7 @@ GOTEST := $(if $(shell command -v $${CC:-gcc} 2>/dev/null),CGO_ENABLED=1 go test
 FUZZTIME ?= 3s
 
 .DEFAULT_GOAL := help
-.PHONY: help build test short lint generate drift breaking fuzz e2e demo bench microbench docs clean
+.PHONY: help build test short lint generate drift breaking fuzz e2e demo bench soak microbench docs clean
 
 help: ## list the targets
 	@awk -F':.*## ' '/^[a-z0-9-]+:.*## /{printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -41,6 +41,9 @@ demo: ## the whole of Fairway on this machine, with a fake provider; ctrl-c ends
 
 bench: ## side by side with nginx, as processes; BENCH='-quick' or '-only request' (needs nginx)
 	go run ./deploy/bench $(BENCH)
+
+soak: ## 20 minutes of mixed traffic, hang-ups and faults, with plots and a verdict; SOAK='-for 60s' for less
+	go run ./deploy/bench soak $(SOAK)
 
 microbench: ## Go benchmarks: hot path, selection, state sync to ten proxies
 	go test -run '^$$' -bench . -benchmem ./pkg/... ./controlplane/... ./dataplane/...

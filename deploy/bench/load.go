@@ -23,6 +23,7 @@ type task struct {
 	Conns  int // connections, each with one request or stream at a time
 	Rate   float64
 	Every  time.Duration // between events
+	Script script        // of an overload's requests
 	Warm   time.Duration // before the window
 	Window time.Duration // what is measured
 	Watch  []int
@@ -39,16 +40,19 @@ type outcome struct {
 	Writes  float64  `json:"writes"`
 	RSS     [3]int64 `json:"rss"` // bytes before, at the highest, and after
 	Back    float64  `json:"back_seconds"`
+	Shed    int64    `json:"shed"`  // refused with the time to come back
+	Reset   int64    `json:"reset"` // refused without a word
 }
 
 // loads are the kinds of load.
 func loads() map[string]func(context.Context, task) (outcome, error) {
 	return map[string]func(context.Context, task) (outcome, error){
-		"closed": closedLoop,
-		"paced":  pacedLoop,
-		"events": eventStreams,
-		"idle":   idleStreams,
-		"bodies": largeBodies,
+		"closed":   closedLoop,
+		"paced":    pacedLoop,
+		"events":   eventStreams,
+		"idle":     idleStreams,
+		"bodies":   largeBodies,
+		"overload": overloaded,
 	}
 }
 

@@ -2,6 +2,10 @@
 // accounts, meter, report) costs, against what bare forwarding costs. Upstream, control plane, proxies and load are processes of
 // their own on loopback, rounds are interleaved, and CPU time is the kernel's, of the measured process alone.
 //
+// `bench soak` runs mixed traffic with everything that goes wrong against one proxy for a long time instead, and says whether
+// its memory, goroutines and files stay what they are, whether each request got what it may get, and whether the books are
+// right.
+//
 // It starts everything that it needs and ends it. It refuses to judge by wall-clock time where it can count CPU, to
 // compare figures of different runs, and to leave loopback.
 package main
@@ -12,11 +16,9 @@ import (
 	"flag"
 	"fmt"
 	"io"
-	"net/http"
 	"os"
 	"os/exec"
 	"os/signal"
-	"path/filepath"
 	"regexp"
 	"slices"
 	"strings"
@@ -36,6 +38,9 @@ func main() {
 
 // role is what this process is: the bench, or one of the parts that it starts.
 func role(ctx context.Context, args []string) error {
+	if len(args) > 0 && args[0] == "soak" {
+		return soakRole(ctx, args[1:])
+	}
 	if len(args) == 2 {
 		switch args[0] {
 		case "upstream":
@@ -68,7 +73,7 @@ func parseOptions(args []string) (options, error) {
 	f.StringVar(&o.out, "out", ".build/bench", "directory for results.json, plot.png and profiles")
 	f.StringVar(&o.nginx, "nginx", "", "nginx program (default: from PATH or /usr/sbin)")
 	f.IntVar(&o.procs, "gomaxprocs", 0, "GOMAXPROCS of the proxy (default: the number of cores)")
-	f.BoolVar(&o.profile, "profile", false, "after the measures, write profiles of the proxy: CPU under load, memory with idle streams")
+	f.BoolVar(&o.profile, "profile", false, "after the measures, write profiles of the proxy, and a table of its CPU time by room")
 	if err := f.Parse(args); err != nil {
 		return o, err
 	}
@@ -92,8 +97,9 @@ func parseOptions(args []string) (options, error) {
 }
 
 const (
-	latencyName = "latency"
-	largeName   = "body-12m"
+	latencyName  = "latency"
+	largeName    = "body-12m"
+	overloadName = "overload"
 )
 
 func measureNames() []string {
@@ -101,7 +107,11 @@ func measureNames() []string {
 	for _, m := range measures() {
 		names = append(names, m.name)
 	}
-	return append(names, latencyName, largeName)
+	names = append(names, latencyName, largeName, overloadName)
+	for _, m := range micros() {
+		names = append(names, m.name)
+	}
+	return names
 }
 
 // bench is a run.
@@ -160,10 +170,7 @@ func benchRole(ctx context.Context, args []string) (err error) {
 		return err
 	}
 	defer b.rig.stop()
-	r := &results{Time: time.Now().UTC().Truncate(time.Second), Machine: b.machine(ctx, nginx), Rounds: o.rounds, Quick: o.quick, GOMAXPROCS: o.procs,
-		NotMeasured: map[string]string{
-			"selection, authentication and allocations": "go test -bench in dataplane/internal/route, auth and gateway has them",
-		}}
+	r := &results{Time: time.Now().UTC().Truncate(time.Second), Machine: b.machine(ctx, nginx), Rounds: o.rounds, Quick: o.quick, GOMAXPROCS: o.procs}
 	if err := b.start(ctx); err != nil {
 		return err
 	}
@@ -218,23 +225,43 @@ func (b *bench) measure(ctx context.Context, o options, r *results) error {
 		if err != nil {
 			return fmt.Errorf("%s: %w", m.name, err)
 		}
+		if m.alone {
+			r.Rows = append(r.Rows, row{Name: m.name, Title: m.title, Unit: m.unit, Bar: m.bar, Absolute: true, Fairway: spreadOf(got["fairway"])})
+			continue
+		}
 		r.Rows = append(r.Rows, compare(m.name, m.title, m.unit, m.bar, got["nginx"], got["fairway"]))
 	}
-	if o.only.MatchString(latencyName) {
-		fmt.Fprintf(b.log, "%s: latency and CPU against load\n", latencyName)
-		rows, points, err := b.sweep(ctx)
-		if err != nil {
-			return fmt.Errorf("%s: %w", latencyName, err)
+	for _, m := range []struct {
+		name, title string
+		rows        func(context.Context) ([]row, error)
+	}{
+		{latencyName, "latency and CPU against load", func(ctx context.Context) (rows []row, err error) {
+			rows, r.Sweep, err = b.sweep(ctx)
+			return rows, err
+		}},
+		{largeName, "memory of large bodies", b.largeMemory},
+		{overloadName, "good answers when there is too much to do", b.overload},
+	} {
+		if !o.only.MatchString(m.name) {
+			continue
 		}
-		r.Rows, r.Sweep = append(r.Rows, rows...), points
-	}
-	if o.only.MatchString(largeName) {
-		fmt.Fprintf(b.log, "%s: memory of large bodies\n", largeName)
-		rows, err := b.largeMemory(ctx)
+		fmt.Fprintf(b.log, "%s: %s\n", m.name, m.title)
+		rows, err := m.rows(ctx)
 		if err != nil {
-			return fmt.Errorf("%s: %w", largeName, err)
+			return fmt.Errorf("%s: %w", m.name, err)
 		}
 		r.Rows = append(r.Rows, rows...)
+	}
+	for _, m := range micros() {
+		if !o.only.MatchString(m.name) {
+			continue
+		}
+		fmt.Fprintf(b.log, "%s: %s\n", m.name, m.title)
+		got, err := b.micro(ctx, m)
+		if err != nil {
+			return fmt.Errorf("%s: %w", m.name, err)
+		}
+		r.Rows = append(r.Rows, got)
 	}
 	return nil
 }
@@ -247,10 +274,13 @@ func (b *bench) rounded(ctx context.Context, m measure) (map[string][]float64, e
 		got[t.name] = append(got[t.name], v)
 		return err
 	}
-	starters := []func(context.Context) (*target, error){b.rig.nginx, b.rig.fairway}
+	starters := []func(context.Context) (*target, error){b.rig.nginx, func(ctx context.Context) (*target, error) { return b.rig.fairway(ctx) }}
 	for i := range b.rounds {
 		if !m.fresh {
 			for _, t := range inTurn(b.proxies, i) {
+				if m.alone && t.name == "nginx" {
+					continue
+				}
 				if err := one(t); err != nil {
 					return nil, err
 				}
@@ -270,64 +300,6 @@ func (b *bench) rounded(ctx context.Context, m measure) (map[string][]float64, e
 		}
 	}
 	return got, nil
-}
-
-// profiles writes where the proxy's CPU time goes under the loads that matter most, and where its memory does with idle
-// streams.
-func (b *bench) profiles(ctx context.Context, dir string) error {
-	fairway := b.proxies[len(b.proxies)-1]
-	profile := func(name, page string, k task) error {
-		loaded := make(chan error, 1)
-		go func() {
-			_, err := b.load(ctx, k)
-			loaded <- err
-		}()
-		file := filepath.Join(dir, name+".pprof")
-		time.Sleep(2 * k.Warm)
-		err := download(ctx, "http://"+fairway.ops+"/debug/pprof/"+page, file)
-		if err := errors.Join(err, <-loaded); err != nil {
-			return fmt.Errorf("profile %s: %w", name, err)
-		}
-		fmt.Printf("go tool pprof -top %s\n", file)
-		return nil
-	}
-	cpu := fmt.Sprintf("profile?seconds=%d", max(1, int(2*b.pace.window/time.Second)))
-	load := func(kind string) task {
-		k := b.task(kind, "plain", fairway)
-		k.Window *= 3
-		return k
-	}
-	events, body, idle := load("events"), load("closed"), load("idle")
-	events.Conns, events.Every = b.pace.streams, eventsEvery
-	body.Body = middleBody
-	idle.Conns, idle.Model = b.pace.idle, modelIdle
-	return errors.Join(
-		profile("cpu-request", cpu, load("closed")),
-		profile("cpu-event", cpu, events),
-		profile("cpu-body-100k", cpu, body),
-		profile("heap-idle", "heap?gc=1", idle),
-	)
-}
-
-func download(ctx context.Context, url, file string) error {
-	request, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
-	if err != nil {
-		return err
-	}
-	response, err := http.DefaultClient.Do(request)
-	if err != nil {
-		return err
-	}
-	defer response.Body.Close()
-	if response.StatusCode != http.StatusOK {
-		return fmt.Errorf("%s answers %d", url, response.StatusCode)
-	}
-	f, err := os.Create(file)
-	if err != nil {
-		return err
-	}
-	_, err = io.Copy(f, response.Body)
-	return errors.Join(err, f.Close())
 }
 
 // allowManyFiles lets this process and those that it starts hold as many connections as idle streams need: two each in a

@@ -21,14 +21,15 @@ type pace struct {
 	idle         int
 	settle       time.Duration // after idle streams were opened
 	back         time.Duration // how long memory may take to return
+	benchtime    string        // of each Go benchmark
 }
 
 func fullPace() pace {
-	return pace{warm: time.Second, window: 4 * time.Second, streams: 500, idle: 5000, settle: 3 * time.Second, back: 4 * time.Minute}
+	return pace{warm: time.Second, window: 4 * time.Second, streams: 500, idle: 5000, settle: 3 * time.Second, back: 4 * time.Minute, benchtime: "200ms"}
 }
 
 func quickPace() pace {
-	return pace{warm: 200 * time.Millisecond, window: 800 * time.Millisecond, streams: 100, idle: 500, settle: 500 * time.Millisecond, back: 2 * time.Second}
+	return pace{warm: 200 * time.Millisecond, window: 800 * time.Millisecond, streams: 100, idle: 500, settle: 500 * time.Millisecond, back: 2 * time.Second, benchtime: "20ms"}
 }
 
 // measure is one row of the table.
@@ -38,6 +39,7 @@ type measure struct {
 	unit  string
 	bar   float64 // of the ratio to nginx; of the value itself where there is no nginx
 	fresh bool    // every round has a proxy of its own
+	alone bool    // nginx is not asked, and the bar is on the value
 	round func(context.Context, *bench, *target) (float64, error)
 }
 
@@ -49,6 +51,7 @@ func measures() []measure {
 		{name: "tls-event", title: "CPU per SSE event, TLS upstream", unit: "µs", bar: 1.5, round: eventCPU("tls")},
 		{name: "body-100k", title: "CPU per request, 100 KiB body", unit: "µs", bar: 1.5, round: requestCPU("plain", middleBody)},
 		{name: "idle", title: "memory per idle stream", unit: "kB", bar: 1.5, fresh: true, round: idleMemory},
+		{name: "allocations", title: "allocations per request", bar: 10, alone: true, round: allocations},
 	}
 }
 

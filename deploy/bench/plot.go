@@ -11,14 +11,14 @@ import (
 	"os"
 )
 
-// Three charts over the rates of a sweep: median latency, its 99th percentile, and CPU per request. They need so little that
-// no library has to draw them.
+// Charts of a few lines each. They need so little that no library has to draw them.
 
 const (
 	chartWidth, chartHeight = 560, 400
 	marginLeft, marginRight = 80, 40
 	marginTop, marginBottom = 60, 60
 	letterScale             = 2
+	fewPoints               = 40 // that get a mark each
 )
 
 // series is a line of a chart.
@@ -39,7 +39,7 @@ func targetColor(name string) color.RGBA {
 	}
 }
 
-// writePlot draws a sweep.
+// writePlot draws a sweep: median latency, its 99th percentile, and CPU per request over the rates.
 func writePlot(file string, points []point) error {
 	var rates []float64
 	for _, p := range points {
@@ -60,10 +60,54 @@ func writePlot(file string, points []point) error {
 			}
 		}
 	}
-	img := image.NewRGBA(image.Rect(0, 0, len(charts)*chartWidth, chartHeight))
+	for _, c := range charts {
+		c.x, c.under = rates, "requests/s"
+	}
+	return writeCharts(file, charts)
+}
+
+// writeSoakPlot draws a soak over its seconds.
+func writeSoakPlot(file string, samples []sample) error {
+	colors := []color.RGBA{{0x1f, 0x5f, 0xbf, 0xff}, {0x2e, 0x8b, 0x57, 0xff}, {0xbf, 0x7f, 0x1f, 0xff}, {0xbf, 0x1f, 0x3f, 0xff}}
+	seconds := seriesOf(samples, func(s *sample) float64 { return s.at })
+	of := func(title string, lines ...series) *chart {
+		for i := range lines {
+			lines[i].color = colors[i]
+		}
+		return &chart{title: title, under: "seconds", x: seconds, series: lines}
+	}
+	line := func(name string, figure func(*sample) float64) series {
+		return series{name: name, y: seriesOf(samples, figure)}
+	}
+	return writeCharts(file, []*chart{
+		of("memory (MiB)", line("resident", func(s *sample) float64 { return s.rss }), line("heap", func(s *sample) float64 { return s.heap })),
+		of("goroutines", line("goroutines", func(s *sample) float64 { return s.goroutines })),
+		of("descriptors", line("open", func(s *sample) float64 { return s.files }),
+			line("clients", func(s *sample) float64 { return s.clients }), line("upstreams", func(s *sample) float64 { return s.upstreams })),
+		of("requests/s", line("all", func(s *sample) float64 { return s.requests }), line("answered", func(s *sample) float64 { return s.good }),
+			line("in flight", func(s *sample) float64 { return s.inFlight })),
+		of("not answered/s", line("refused", func(s *sample) float64 { return s.refused }), line("upstream", func(s *sample) float64 { return s.failed }),
+			line("left", func(s *sample) float64 { return s.left }), line("wrong", func(s *sample) float64 { return s.unexpected })),
+		of("CPU (% of a core)", line("proxy", func(s *sample) float64 { return s.cpu })),
+	})
+}
+
+func seriesOf(samples []sample, figure func(*sample) float64) []float64 {
+	var y []float64
+	for i := range samples {
+		y = append(y, figure(&samples[i]))
+	}
+	return y
+}
+
+// writeCharts draws charts, three in a row.
+func writeCharts(file string, charts []*chart) error {
+	const inRow = 3
+	rows := (len(charts) + inRow - 1) / inRow
+	img := image.NewRGBA(image.Rect(0, 0, min(len(charts), inRow)*chartWidth, rows*chartHeight))
 	draw.Draw(img, img.Bounds(), image.White, image.Point{}, draw.Src)
 	for i, c := range charts {
-		c.img, c.left, c.x = img, i*chartWidth, rates
+		c.img, c.left, c.top = img, i%inRow*chartWidth, i/inRow*chartHeight
 		c.draw()
 	}
 	f, err := os.Create(file)
@@ -73,11 +117,13 @@ func writePlot(file string, points []point) error {
 	return errors.Join(png.Encode(f, img), f.Close())
 }
 
-// chart is one of them, from left on.
+// chart is one of them, from left and top on.
 type chart struct {
 	img    *image.RGBA
 	left   int
+	top    int
 	title  string
+	under  string // what x is
 	x      []float64
 	series []series
 
@@ -110,13 +156,15 @@ func (c *chart) draw() {
 	}
 	c.line(0, 0, c.maxX, 0, black)
 	c.line(0, 0, 0, c.maxY, black)
-	const under = "requests/s"
-	c.text(c.left+(chartWidth-textWidth(under))/2, chartHeight-26, under, black)
-	c.text(c.left+marginLeft, 10, c.title, black)
+	c.text(c.left+(chartWidth-textWidth(c.under))/2, c.top+chartHeight-26, c.under, black)
+	c.text(c.left+marginLeft, c.top+10, c.title, black)
 	for i, s := range c.series {
-		c.text(c.left+marginLeft+i*120, 32, s.name, s.color)
+		c.text(c.left+marginLeft+i*120, c.top+32, s.name, s.color)
 		for j := 1; j < len(c.x); j++ {
 			c.line(c.x[j-1], s.y[j-1], c.x[j], s.y[j], s.color)
+		}
+		if len(c.x) > fewPoints {
+			continue
 		}
 		for j := range c.x {
 			px, py := c.at(c.x[j], s.y[j])
@@ -141,7 +189,7 @@ func niceStep(most float64) float64 {
 
 func (c *chart) at(x, y float64) (px, py int) {
 	return c.left + marginLeft + int(x/c.maxX*(chartWidth-marginLeft-marginRight)),
-		chartHeight - marginBottom - int(y/c.maxY*(chartHeight-marginTop-marginBottom))
+		c.top + chartHeight - marginBottom - int(y/c.maxY*(chartHeight-marginTop-marginBottom))
 }
 
 func (c *chart) line(x0, y0, x1, y1 float64, col color.RGBA) {
@@ -179,11 +227,12 @@ func (c *chart) text(left, top int, text string, col color.RGBA) {
 // glyph is a letter of 5 by 8 dots, a byte for each column, its lowest bit at the top. Letters that no chart here has
 // are blank.
 func glyph(b byte) [5]byte {
-	const letters = "0123456789./()-+ CPUabcdefghijklmnopqrstuvwxyz"
+	const letters = "0123456789./()-+ CPUMB%abcdefghijklmnopqrstuvwxyz"
 	const dots = "\x3e\x51\x49\x45\x3e\x00\x42\x7f\x40\x00\x42\x61\x51\x49\x46\x21\x41\x45\x4b\x31\x18\x14\x12\x7f\x10" + // 0-4
 		"\x27\x45\x45\x45\x39\x3c\x4a\x49\x49\x30\x01\x71\x09\x05\x03\x36\x49\x49\x49\x36\x06\x49\x49\x29\x1e" + // 5-9
 		"\x00\x60\x60\x00\x00\x20\x10\x08\x04\x02\x00\x1c\x22\x41\x00\x00\x41\x22\x1c\x00\x08\x08\x08\x08\x08\x08\x08\x3e\x08\x08" + // ./()-+
 		"\x00\x00\x00\x00\x00\x3e\x41\x41\x41\x22\x7f\x09\x09\x09\x06\x3f\x40\x40\x40\x3f" + // space CPU
+		"\x7f\x02\x0c\x02\x7f\x7f\x49\x49\x49\x36\x23\x13\x08\x64\x62" + // MB%
 		"\x20\x54\x54\x54\x78\x7f\x48\x44\x44\x38\x38\x44\x44\x44\x20\x38\x44\x44\x48\x7f\x38\x54\x54\x54\x18\x08\x7e\x09\x01\x02" + // a-f
 		"\x0c\x52\x52\x52\x3e\x7f\x08\x04\x04\x78\x00\x44\x7d\x40\x00\x20\x40\x44\x3d\x00\x7f\x10\x28\x44\x00\x00\x41\x7f\x40\x00" + // g-l
 		"\x7c\x04\x18\x04\x78\x7c\x08\x04\x04\x78\x38\x44\x44\x44\x38\x7c\x14\x14\x14\x08\x08\x14\x14\x18\x7c\x7c\x08\x04\x04\x08" + // m-r

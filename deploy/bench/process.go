@@ -9,7 +9,6 @@ import (
 	"fmt"
 	"io"
 	"net"
-	"net/http"
 	"os"
 	"os/exec"
 	"strings"
@@ -64,6 +63,8 @@ func cleanEnv(extra ...string) []string {
 func startProcess(name string, env []string, line *string, program string, args ...string) (*process, error) {
 	p := &process{name: name, cmd: exec.Command(program, args...), done: make(chan struct{})}
 	p.cmd.Env = env
+	// Ctrl-C goes to the whole group of a terminal; who ends these, and when, is for this process to say.
+	p.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	p.cmd.Stderr = &p.log
 	stdin, err := p.cmd.StdinPipe()
 	if err != nil {
@@ -129,19 +130,8 @@ func (p *process) await(ctx context.Context, ok func(context.Context) error) err
 // answers asks an address for a page that must be there.
 func answers(url string) func(context.Context) error {
 	return func(ctx context.Context) error {
-		request, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
-		if err != nil {
-			return err
-		}
-		response, err := http.DefaultClient.Do(request)
-		if err != nil {
-			return err
-		}
-		defer response.Body.Close()
-		if response.StatusCode != http.StatusOK {
-			return fmt.Errorf("%s answers %d", url, response.StatusCode)
-		}
-		return nil
+		_, err := page(ctx, url)
+		return err
 	}
 }
 

@@ -58,10 +58,11 @@ func (r *row) cell(s spread) string {
 	if len(s.Rounds) == 0 {
 		return "-"
 	}
+	value := strings.TrimSpace(figure(s.Median) + " " + r.Unit)
 	if len(s.Rounds) == 1 {
-		return figure(s.Median) + " " + r.Unit
+		return value
 	}
-	return fmt.Sprintf("%s %s (%s..%s)", figure(s.Median), r.Unit, figure(s.Min), figure(s.Max))
+	return fmt.Sprintf("%s (%s..%s)", value, figure(s.Min), figure(s.Max))
 }
 
 // figure writes what a measure can tell apart: three digits.
@@ -105,14 +106,13 @@ func cpuName() string {
 
 // results are all of a run, as results.json has them.
 type results struct {
-	Time        time.Time         `json:"time"`
-	Machine     machine           `json:"machine"`
-	Rounds      int               `json:"rounds"`
-	Quick       bool              `json:"quick,omitempty"`
-	GOMAXPROCS  int               `json:"gomaxprocs"` // of the proxy; 0 = the number of cores
-	Rows        []row             `json:"measures"`
-	Sweep       []point           `json:"sweep,omitempty"`
-	NotMeasured map[string]string `json:"not_measured,omitempty"`
+	Time       time.Time `json:"time"`
+	Machine    machine   `json:"machine"`
+	Rounds     int       `json:"rounds"`
+	Quick      bool      `json:"quick,omitempty"`
+	GOMAXPROCS int       `json:"gomaxprocs"` // of the proxy; 0 = the number of cores
+	Rows       []row     `json:"measures"`
+	Sweep      []point   `json:"sweep,omitempty"`
 }
 
 func (r *results) print(w io.Writer) {
@@ -124,7 +124,7 @@ func (r *results) print(w io.Writer) {
 		ratio, bar := "-", fmt.Sprintf("<= %.3gx", row.Bar)
 		switch {
 		case row.Absolute:
-			bar = fmt.Sprintf("<= %.4g %s", row.Bar, row.Unit)
+			bar = strings.TrimSpace(fmt.Sprintf("<= %.4g %s", row.Bar, row.Unit))
 		case row.Ratio == 0:
 		case len(row.Ratios.Rounds) < 2:
 			ratio = fmt.Sprintf("%.2fx", row.Ratio)
@@ -134,9 +134,6 @@ func (r *results) print(w io.Writer) {
 		fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%s\t%s\n", row.Title, row.cell(row.Nginx), row.cell(row.Fairway), ratio, bar, row.verdict())
 	}
 	_ = t.Flush() // of a terminal, see Fprintf
-	for what, why := range r.NotMeasured {
-		fmt.Fprintf(w, "not measured: %s: %s\n", what, why)
-	}
 }
 
 // write puts results.json and, when there is a sweep, plot.png into a directory.

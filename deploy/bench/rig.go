@@ -33,14 +33,16 @@ const (
 type rig struct {
 	dir       string
 	nginxPath string
-	procs     int // GOMAXPROCS of the proxy; 0 = Go's own choice
+	procs     int      // GOMAXPROCS of the proxy; 0 = Go's own choice
+	env       []string // further environment of the proxy
 	log       io.Writer
 
 	fairwayBinary, proxyBinary string
 	certFile, keyFile          string
 	at                         upstreamPlaces
-	sync                       string // the control plane's address for proxies
-	key                        string // a client's
+	sync                       string   // the control plane's address for proxies
+	adminEnv                   []string // of admin commands
+	key                        string   // a client's
 	running                    []*process
 }
 
@@ -122,47 +124,62 @@ func (r *rig) startControlPlane(ctx context.Context) error {
 	if err := p.await(ctx, answers("http://"+ops+"/readyz")); err != nil {
 		return err
 	}
-	env := cleanEnv("FAIRWAY_SERVER=http://"+admin, "FAIRWAY_DATA_DIR="+data, "CRED=sk-bench-credential-of-the-fake-upstream")
-	if _, err := run(ctx, env, r.resources(), r.fairwayBinary, "apply", "-f", "-"); err != nil {
+	r.adminEnv = cleanEnv("FAIRWAY_SERVER=http://"+admin, "FAIRWAY_DATA_DIR="+data, "CRED=sk-bench-credential-of-the-fake-upstream")
+	if err := r.apply(ctx, r.resources(), modelPlain, modelTLS, modelIdle); err != nil {
 		return err
 	}
-	for _, model := range []string{modelPlain, modelTLS, modelIdle} {
-		if _, err := run(ctx, env, "", r.fairwayBinary, "model", "create", model, "--input-price", "2.50", "--output-price", "10"); err != nil {
+	r.key, err = r.newKey(ctx, "bench")
+	return err
+}
+
+// apply makes resources, and models with a price.
+func (r *rig) apply(ctx context.Context, resources string, models ...string) error {
+	if _, err := run(ctx, r.adminEnv, resources, r.fairwayBinary, "apply", "-f", "-"); err != nil {
+		return err
+	}
+	for _, model := range models {
+		if _, err := run(ctx, r.adminEnv, "", r.fairwayBinary, "model", "create", model, "--input-price", "2.50", "--output-price", "10"); err != nil {
 			return err
 		}
 	}
-	out, err := run(ctx, env, "", r.fairwayBinary, "key", "create", "bench", "-o", "json")
+	return nil
+}
+
+// newKey makes a client's key and returns its secret.
+func (r *rig) newKey(ctx context.Context, name string) (string, error) {
+	out, err := run(ctx, r.adminEnv, "", r.fairwayBinary, "key", "create", name, "-o", "json")
 	if err != nil {
-		return err
+		return "", err
 	}
 	var made struct{ Secret string }
 	if err := json.Unmarshal(out, &made); err != nil {
-		return fmt.Errorf("read the key: %w", err)
+		return "", fmt.Errorf("read the key: %w", err)
 	}
-	r.key = made.Secret
-	return nil
+	return made.Secret, nil
 }
 
 // resources are the channels and accounts, as apply reads them: one channel with all the accounts for the measures, the
 // same over TLS, and one for each port of the upstream for idle streams.
 func (r *rig) resources() string {
-	var b strings.Builder
-	channel := func(name, url, model string, n int) {
-		fmt.Fprintf(&b, "kind: channel\nmetadata: {name: %s}\nprovider: openai\nbase_url: %s\nmodels: [%s]\ngroups: [default]\n---\n", name, url, model)
-		for i := range n {
-			fmt.Fprintf(&b, "kind: account\nmetadata: {name: %s-%d}\nchannel: %s\nsecret: {env: CRED}\n---\n", name, i, name)
-		}
-	}
-	channel("plain", "http://"+r.at.Plain[0], modelPlain, accounts)
-	channel("tls", "https://"+r.at.TLS, modelTLS, accounts)
+	all := channelYAML("plain", "http://"+r.at.Plain[0], modelPlain, "", accounts) + channelYAML("tls", "https://"+r.at.TLS, modelTLS, "", accounts)
 	for i, addr := range r.at.Plain {
-		channel(fmt.Sprintf("idle-%d", i), "http://"+addr, modelIdle, 1)
+		all += channelYAML(fmt.Sprintf("idle-%d", i), "http://"+addr, modelIdle, "", 1)
+	}
+	return all
+}
+
+// channelYAML is a channel with so many accounts; more are further lines of the channel.
+func channelYAML(name, url, model, more string, accounts int) string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "kind: channel\nmetadata: {name: %s}\nprovider: openai\nbase_url: %s\nmodels: [%s]\ngroups: [default]\n%s---\n", name, url, model, more)
+	for i := range accounts {
+		fmt.Fprintf(&b, "kind: account\nmetadata: {name: %s-%d}\nchannel: %s\nsecret: {env: CRED}\n---\n", name, i, name)
 	}
 	return b.String()
 }
 
-// fairway starts a proxy of its own, which has the state when this returns.
-func (r *rig) fairway(ctx context.Context) (*target, error) {
+// fairway starts a proxy of its own, which has the state when this returns. flags come on top of those that it needs.
+func (r *rig) fairway(ctx context.Context, flags ...string) (*target, error) {
 	ports, err := freePorts(2)
 	if err != nil {
 		return nil, err
@@ -172,12 +189,13 @@ func (r *rig) fairway(ctx context.Context) (*target, error) {
 		return nil, err
 	}
 	// The upstream's certificate signs itself; Go reads who is trusted from here.
-	env := cleanEnv("SSL_CERT_FILE=" + r.certFile)
+	env := append(cleanEnv("SSL_CERT_FILE="+r.certFile), r.env...)
 	if r.procs > 0 {
 		env = append(env, fmt.Sprint("GOMAXPROCS=", r.procs))
 	}
-	p, err := startProcess("fairway", env, nil, r.proxyBinary, "--control-plane", r.sync, "--join-token-file", filepath.Join(r.dir, "data", "join.token"),
-		"--state-dir", state, "--listen", ports[0], "--ops-listen", ports[1], "--upstream-allow-cidr", "127.0.0.0/8", "--pprof", "--log-level", "warn")
+	flags = append([]string{"--control-plane", r.sync, "--join-token-file", filepath.Join(r.dir, "data", "join.token"),
+		"--state-dir", state, "--listen", ports[0], "--ops-listen", ports[1], "--upstream-allow-cidr", "127.0.0.0/8", "--pprof", "--log-level", "warn"}, flags...)
+	p, err := startProcess("fairway", env, nil, r.proxyBinary, flags...)
 	if err != nil {
 		return nil, err
 	}

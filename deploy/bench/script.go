@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"strconv"
 	"strings"
 	"time"
 )
@@ -12,26 +13,47 @@ type script struct {
 	Events int           // 0 = a plain completion; else a stream of so many events
 	Every  time.Duration // between events
 	Hold   time.Duration // before a plain completion
+
+	Fault fault  // what goes wrong; "" = nothing
+	Odds  int    // how many of a hundred attempts meet the fault; 0 = all
+	Tag   string // is in the id of the answer and of each event; "" = "bench"
 }
 
 const scriptHeader = "X-Bench"
 
 func (s script) String() string {
-	return fmt.Sprintf("%d,%d,%d", s.Events, s.Every.Microseconds(), s.Hold.Microseconds())
+	text := fmt.Sprintf("%d,%d,%d", s.Events, s.Every.Microseconds(), s.Hold.Microseconds())
+	if s.Fault == "" && s.Odds == 0 && s.Tag == "" {
+		return text // the measures' requests stay as small as they were
+	}
+	return text + fmt.Sprintf(",%s,%d,%s", s.Fault, s.Odds, s.Tag)
 }
 
 // parseScript reads what String wrote; no text is the zero script.
 func parseScript(text string) (script, error) {
-	if text == "" {
-		return script{}, nil
-	}
 	var s script
-	var every, hold int64
-	if _, err := fmt.Sscanf(text, "%d,%d,%d", &s.Events, &every, &hold); err != nil {
-		return s, fmt.Errorf("%s %q: %w", scriptHeader, text, err)
+	if text == "" {
+		return s, nil
 	}
-	s.Every, s.Hold = time.Duration(every)*time.Microsecond, time.Duration(hold)*time.Microsecond
-	return s, nil
+	fields := strings.Split(text, ",")
+	var wrong error
+	number := func(i int) int {
+		n, err := strconv.Atoi(fields[i])
+		if err != nil || n < 0 {
+			wrong = fmt.Errorf("%s %q is no script", scriptHeader, text)
+		}
+		return n
+	}
+	switch len(fields) {
+	case 6:
+		s.Fault, s.Odds, s.Tag = fault(fields[3]), number(4), fields[5]
+	case 3:
+	default:
+		return s, fmt.Errorf("%s %q has %d fields", scriptHeader, text, len(fields))
+	}
+	s.Events = number(0)
+	s.Every, s.Hold = time.Duration(number(1))*time.Microsecond, time.Duration(number(2))*time.Microsecond
+	return s, wrong
 }
 
 // requestBytes is a whole request as it goes on the wire, with a body of exactly size bytes. It asks as clients do: not

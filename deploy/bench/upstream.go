@@ -11,6 +11,7 @@ import (
 	"net"
 	"os"
 	"strconv"
+	"strings"
 	"sync"
 	"time"
 )
@@ -174,8 +175,19 @@ const (
 	lastChunk   = "0\r\n\r\n"
 )
 
-func plainAnswer() string {
-	return "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nX-Request-Id: req_bench\r\nContent-Length: " + strconv.Itoa(len(completion)) + "\r\n\r\n" + completion
+func plainAnswer(tag string) string {
+	body := tagged(completion, tag)
+	return "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nX-Request-Id: req_bench\r\n" + contentLength(body) + "\r\n\r\n" + body
+}
+
+func contentLength(body string) string { return "Content-Length: " + strconv.Itoa(len(body)) }
+
+// tagged puts a script's tag into the id of an answer or event.
+func tagged(text, tag string) string {
+	if tag == "" {
+		return text
+	}
+	return strings.Replace(text, "chatcmpl-bench", "chatcmpl-"+tag, 1)
 }
 
 func chunk(data string) string {
@@ -183,11 +195,14 @@ func chunk(data string) string {
 }
 
 func (v *visit) answer(s script, usage bool) error {
+	if s.meets() {
+		return v.fail(s)
+	}
 	if s.Events == 0 {
 		if s.Hold > 0 {
 			time.Sleep(s.Hold)
 		}
-		_, err := io.WriteString(v.conn, plainAnswer())
+		_, err := io.WriteString(v.conn, plainAnswer(s.Tag))
 		return err
 	}
 	return v.stream(s, usage)
@@ -195,7 +210,7 @@ func (v *visit) answer(s script, usage bool) error {
 
 // stream sends events at a pace that does not slip, each stream with a phase of its own.
 func (v *visit) stream(s script, usage bool) error {
-	content := []byte(chunk(contentData))
+	content := []byte(chunk(tagged(contentData, s.Tag)))
 	if _, err := v.conn.Write(append([]byte(streamHead), content...)); err != nil {
 		return err
 	}
@@ -209,7 +224,7 @@ func (v *visit) stream(s script, usage bool) error {
 		}
 		next = next.Add(s.Every)
 	}
-	end := chunk(finishData)
+	end := chunk(tagged(finishData, s.Tag))
 	if usage {
 		end += chunk(usageData)
 	}

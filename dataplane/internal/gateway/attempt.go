@@ -58,17 +58,9 @@ func (x *exchange) try() *failure {
 func (x *exchange) send() {
 	a := x.candidate.Account
 	x.served = a
-	ch := a.Channel
-	body := x.wireBody(ch.UpstreamModel(x.model))
+	body := x.wireBody(a.Channel.UpstreamModel(x.model))
 	x.buildHead(a, len(body))
-	x.request = upstream.Request{
-		Target: upstream.Target{
-			TLS: ch.BaseURL.TLS, Host: ch.BaseURL.Name, Addr: ch.BaseURL.Addr, Proxy: a.ProxyURL,
-			Dial: ch.Dial, TLSHandshake: ch.TLS, FirstByte: ch.FirstByte, Idle: ch.Idle,
-		},
-		Head: x.head,
-		Body: body,
-	}
+	x.request = upstream.Request{Target: targetOf(a), Head: x.head, Body: body}
 	a.Cell.InFlight.Add(1)
 	a.Cell.LastUsed.Store(x.now.UnixMilli())
 	x.flying = true

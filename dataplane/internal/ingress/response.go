@@ -24,6 +24,7 @@ type Response struct {
 const (
 	untilEnd   = -1 // in chunks
 	untilClose = -2
+	switched   = -3 // there is none: the connection speaks another protocol from here on
 )
 
 // statusRoom holds a status line, which is known last.
@@ -121,6 +122,9 @@ func (w *Response) Cut() { w.cut, w.closes = true, true }
 // closeHead writes what follows the headers, and the status line in front of them.
 func (w *Response) closeHead() {
 	b := *w.head()
+	if w.length == switched {
+		w.status = http.StatusSwitchingProtocols
+	}
 	old, closes := w.c.request.Old(), w.closes || !w.c.request.head.persistent() || w.c.server.draining.Load()
 	w.closes = closes
 	b = append(b, RequestIDHeader+": "...)
@@ -133,6 +137,8 @@ func (w *Response) closeHead() {
 		b = append(b, "\r\nTransfer-Encoding: chunked"...)
 	}
 	switch {
+	case w.length == switched:
+		b = append(b, "\r\nConnection: Upgrade"...)
 	case closes:
 		b = append(b, "\r\nConnection: close"...)
 	case old:

@@ -5,13 +5,13 @@ import (
 	"time"
 )
 
-// RetryAfter reads what a provider asks for from its headers; 0 = nothing. now is for dates in Retry-After. The reset
-// times count only where the dimension that they belong to is used up.
+// RetryAfter reads what a provider asks for from its headers, which header finds by their names in lower case; 0 = nothing.
+// now is for dates in Retry-After. The reset times count only where the dimension that they belong to is used up.
 func RetryAfter(header func(name string) string, now time.Time) time.Duration {
-	if d, ok := number(header("Retry-After-Ms"), time.Millisecond); ok {
+	if d, ok := number(header("retry-after-ms"), time.Millisecond); ok {
 		return d
 	}
-	if v := header("Retry-After"); v != "" {
+	if v := header("retry-after"); v != "" {
 		if d, ok := number(v, time.Second); ok {
 			return d
 		}
@@ -20,12 +20,12 @@ func RetryAfter(header func(name string) string, now time.Time) time.Duration {
 		}
 	}
 	var longest time.Duration
-	for _, dimension := range [...]string{"Requests", "Tokens"} {
-		if header("X-Ratelimit-Remaining-"+dimension) != "0" {
+	for _, dimension := range [...]string{"requests", "tokens"} {
+		if header("x-ratelimit-remaining-"+dimension) != "0" {
 			continue
 		}
 		// A Go-like duration ("6m0s", "120ms"), or seconds (Azure).
-		v := header("X-Ratelimit-Reset-" + dimension)
+		v := header("x-ratelimit-reset-" + dimension)
 		d, err := time.ParseDuration(v)
 		if err != nil {
 			d, _ = number(v, time.Second)
