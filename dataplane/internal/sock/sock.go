@@ -165,6 +165,9 @@ func (c *Conn) readNow(p []byte) (int, error) {
 		return 0, errDry
 	}
 	n, err := readFD(c.fd, p)
+	for errors.Is(err, syscall.EINTR) {
+		n, err = readFD(c.fd, p)
+	}
 	switch {
 	case errors.Is(err, syscall.EAGAIN):
 		c.dry = true
