@@ -28,6 +28,7 @@ func (c *Config) Flags(fs *pflag.FlagSet) {
 	fs.IntVar(&c.AccessLog.Keep, "access-log-keep", 5, "rotated files to keep")
 	fs.IntVar(&c.MaxRequests, "max-requests", 32768, "requests under way at once, streams included; beyond it requests get 503")
 	fs.IntVar(&c.MaxStreams, "max-streams", 0, "streams at once; beyond it streams get 503; 0 = as many as requests")
+	fs.IntVar(&c.WarmConns, "warm-connections", 1, "connections to each upstream address that are open, TLS included, before a request needs one")
 	fs.IntVar(&c.MaxUpstreamConns, "max-upstream-connections", 8192, "connections to one upstream address; beyond it requests wait for one")
 }
 

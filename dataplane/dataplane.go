@@ -49,6 +49,8 @@ type Config struct {
 	MaxRequests int
 	// MaxStreams bounds streams at once; 0 = as many as requests.
 	MaxStreams int
+	// WarmConns is how many connections to each upstream address are kept open and ready, ahead of requests; 0 = none.
+	WarmConns int
 	// MaxUpstreamConns bounds connections to one upstream address; 0 = 1024.
 	MaxUpstreamConns int
 

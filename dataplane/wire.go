@@ -89,7 +89,7 @@ func (c Config) wire(ctx context.Context, allow []netip.Prefix) (_ *proxy, err e
 		return nil, err
 	}
 	p.upstream = upstream.New(upstream.Options{
-		MaxConnsPerHost: c.MaxUpstreamConns, AllowCIDRs: allow, Log: c.Log.With("room", "upstream"), Registry: p.registry,
+		MaxConnsPerHost: c.MaxUpstreamConns, AllowCIDRs: allow, Lookout: p.lookout, Log: c.Log.With("room", "upstream"), Registry: p.registry,
 	})
 	walk := gateway.New(gateway.Deps{
 		Snapshots: p.holder, Upstream: p.upstream, Sink: p.spool, Access: p.access, Log: c.Log.With("room", "gateway"), Registry: p.registry,
@@ -143,6 +143,7 @@ func (p *proxy) run(ctx context.Context) error {
 		serve.Part{Name: "report", Run: p.report},
 		serve.Part{Name: "lookout", Run: p.lookOut},
 		serve.Part{Name: "upstream", Run: p.upstream.Run},
+		serve.Part{Name: "warm connections", Run: p.keepWarm},
 		serve.Part{Name: "access log", Run: p.logAccess},
 		serve.Part{Name: "certificates", Run: p.followCertificates},
 		serve.Part{Name: "ingress", Run: p.serveClients},

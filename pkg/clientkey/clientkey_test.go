@@ -91,6 +91,45 @@ func TestValid(t *testing.T) {
 	}
 }
 
+// TestEveryByte: in each place of the random part, with a checksum that fits, the alphabet is valid and nothing else is.
+func TestEveryByte(t *testing.T) {
+	for at := len(Prefix); at < Len-checkLen; at++ {
+		for c := range 256 {
+			key := []byte(Prefix + strings.Repeat("0", randomLen))
+			key[at] = byte(c)
+			sum := checksum(key)
+			key = append(key, sum[:]...)
+			if got, want := Valid(string(key)), strings.IndexByte(alphabet, byte(c)) >= 0; got != want {
+				t.Fatalf("byte %#x at %d: valid = %v, want %v", c, at, got, want)
+			}
+		}
+	}
+}
+
+// The library's CRC, at lengths around the eight bytes that are taken at once.
+func TestCRC(t *testing.T) {
+	text := []byte(New().Reveal())
+	for n := range len(text) + 1 {
+		if got, want := crc(text[:n]), crc32.ChecksumIEEE(text[:n]); got != want {
+			t.Errorf("of %d bytes: %08x, want %08x", n, got, want)
+		}
+	}
+}
+
+// A letter of the checksum that is none of the alphabet must not count as one that is.
+func TestEveryByteOfTheChecksum(t *testing.T) {
+	good := New().Reveal()
+	for at := Len - checkLen; at < Len; at++ {
+		for c := range 256 {
+			key := []byte(good)
+			key[at] = byte(c)
+			if got, want := Valid(string(key)), byte(c) == good[at]; got != want {
+				t.Fatalf("byte %#x at %d: valid = %v, want %v", c, at, got, want)
+			}
+		}
+	}
+}
+
 // What is valid has the form, and no single letter of it can be changed.
 func FuzzValid(f *testing.F) {
 	f.Add(New().Reveal(), uint8(10), byte('x'))
@@ -192,5 +231,15 @@ func BenchmarkSum(b *testing.B) {
 	b.ReportAllocs()
 	for b.Loop() {
 		_ = h.Sum(key)
+	}
+}
+
+func BenchmarkValid(b *testing.B) {
+	key := New().Reveal()
+	b.ReportAllocs()
+	for b.Loop() {
+		if !Valid(key) {
+			b.Fatal("not valid")
+		}
 	}
 }

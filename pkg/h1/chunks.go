@@ -4,9 +4,9 @@ import "fmt"
 
 // Bounds of what surrounds the data of a chunked body.
 const (
-	maxChunkLine = 4 << 10  // one size line with its extensions
-	maxExtra     = 16 << 10 // extensions in all, beyond 16 bytes a chunk and twice the data
-	maxTrailers  = 8 << 10  // all trailers; they are read and dropped
+	MaxChunkLine = 4 << 10  // one size line with its extensions
+	MaxExtra     = 16 << 10 // extensions in all, beyond 16 bytes a chunk and twice the data
+	MaxTrailers  = 8 << 10  // all trailers; they are read and dropped
 )
 
 type chunkState uint8
@@ -33,7 +33,7 @@ type Chunks struct {
 	state  chunkState
 	digits uint8
 	line   int   // bytes of this size line
-	extra  int64 // see maxExtra
+	extra  int64 // see MaxExtra
 	tail   int   // bytes of trailers
 	left   int64 // of this chunk's data
 }
@@ -90,7 +90,7 @@ func (d *Chunks) want(c, wanted byte, next chunkState) error {
 }
 
 func (d *Chunks) sizeLine(c byte) error {
-	if d.line++; d.line > maxChunkLine {
+	if d.line++; d.line > MaxChunkLine {
 		return fmt.Errorf("chunk extension: %w", ErrTooLarge)
 	}
 	switch {
@@ -123,8 +123,8 @@ func (d *Chunks) sizeEnd(c byte) error {
 	if c != '\n' {
 		return malformed("bare carriage return in a chunk size")
 	}
-	d.extra = max(0, d.extra+int64(d.line)-16-2*min(d.left, maxExtra))
-	if d.extra > maxExtra {
+	d.extra = max(0, d.extra+int64(d.line)-16-2*min(d.left, MaxExtra))
+	if d.extra > MaxExtra {
 		return fmt.Errorf("chunk extensions: %w", ErrTooLarge)
 	}
 	d.state = chunkData
@@ -136,7 +136,7 @@ func (d *Chunks) sizeEnd(c byte) error {
 }
 
 func (d *Chunks) trailer(c byte) error {
-	if d.tail++; d.tail > maxTrailers {
+	if d.tail++; d.tail > MaxTrailers {
 		return fmt.Errorf("trailers: %w", ErrTooLarge)
 	}
 	switch d.state {

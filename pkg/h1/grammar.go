@@ -6,6 +6,7 @@
 package h1
 
 import (
+	"encoding/binary"
 	"errors"
 	"fmt"
 )
@@ -19,22 +20,18 @@ var (
 
 func malformed(why string) error { return fmt.Errorf("%s: %w", why, ErrMalformed) }
 
-// TokenChar says whether c may stand in a token (RFC 9110, 5.6.2), such as a field's name or a method.
-func TokenChar(c byte) bool {
-	const (
-		digits  = 0x3ff << '0'
-		letters = 0x3ffffff
-		low     = 1<<'!' | 1<<'#' | 1<<'$' | 1<<'%' | 1<<'&' | 1<<'\'' | 1<<'*' | 1<<'+' | 1<<'-' | 1<<'.' | digits
-		high    = letters<<('A'-64) | letters<<('a'-64) | 1<<('^'-64) | 1<<('_'-64) | 1<<('`'-64) | 1<<('|'-64) | 1<<('~'-64)
-	)
-	switch {
-	case c < 64:
-		return uint64(low)>>c&1 != 0
-	case c < 128:
-		return uint64(high)>>(c-64)&1 != 0
-	}
-	return false
-}
+// tokens has an x for each byte that may stand in a token (RFC 9110, 5.6.2).
+const tokens = "                                " +
+	" x xxxxx  xx xx xxxxxxxxxx      " +
+	" xxxxxxxxxxxxxxxxxxxxxxxxxx   xx" +
+	"xxxxxxxxxxxxxxxxxxxxxxxxxxx x x " +
+	"                                " +
+	"                                " +
+	"                                " +
+	"                                "
+
+// TokenChar says whether c may stand in a token, such as a field's name or a method.
+func TokenChar(c byte) bool { return tokens[c] == 'x' }
 
 // Token says whether b is a token.
 func Token(b []byte) bool {
@@ -48,6 +45,26 @@ func Token(b []byte) bool {
 
 // Text says whether b may be a field's value: no control characters but tabs.
 func Text(b []byte) bool {
+	if len(b) < 8 {
+		return plain(b)
+	}
+	for i := 0; i < len(b); i += 8 {
+		eight := b[min(i, len(b)-8):][:8]
+		if odd(binary.LittleEndian.Uint64(eight)) && !plain(eight) {
+			return false
+		}
+	}
+	return true
+}
+
+// odd says whether one of eight bytes is a control character, a tab being one here.
+func odd(v uint64) bool {
+	const each = 0x0101010101010101
+	del := v ^ 0x7f*each
+	return ((v-0x20*each)&^v|(del-each)&^del)&(0x80*each) != 0
+}
+
+func plain(b []byte) bool {
 	for _, c := range b {
 		if !textChar(c) {
 			return false
@@ -86,18 +103,21 @@ func Is(b []byte, lower string) bool {
 	return true
 }
 
+// Item takes the first element off a comma-separated list, without the white space around it.
+func Item(list []byte) (first, rest []byte) {
+	for i, c := range list {
+		if c == ',' {
+			return Trim(list[:i]), list[i+1:]
+		}
+	}
+	return Trim(list), nil
+}
+
 // HasToken says whether a comma-separated list holds token, which must be in lower case.
 func HasToken(list []byte, token string) bool {
 	for len(list) > 0 {
-		item := list
-		list = nil
-		for i, c := range item {
-			if c == ',' {
-				item, list = item[:i], item[i+1:]
-				break
-			}
-		}
-		if Is(Trim(item), token) {
+		var item []byte
+		if item, list = Item(list); Is(item, token) {
 			return true
 		}
 	}

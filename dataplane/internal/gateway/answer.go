@@ -14,6 +14,10 @@ const upstreamIDHeader = "X-Upstream-Request-Id"
 
 // answer commits to the upstream's response: from here on the client gets this one, and nothing is tried again.
 func (x *exchange) answer() *fault.Error {
+	if x.op == openai.Realtime {
+		x.tunnelRealtime()
+		return nil
+	}
 	x.commitBody()
 	x.copyHead()
 	x.debugHeaders()

@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"fairway/dataplane/internal/dialect/openai"
+	"fairway/dataplane/internal/snapshot"
 	"fairway/dataplane/internal/upstream"
 	"fairway/pkg/sse"
 )
@@ -22,6 +23,9 @@ const maxOpening = 64 << 10
 // try makes one attempt with the picked candidate. When it returns nil, x.response is an answer that is worth sending,
 // and x.first holds what was read of it.
 func (x *exchange) try() *failure {
+	if x.op == openai.Realtime {
+		return x.tryUpgrade()
+	}
 	x.send()
 	began := x.now
 	response, err := x.g.upstream.Do(context.Background(), &x.call, &x.request)
@@ -57,10 +61,15 @@ func (x *exchange) try() *failure {
 // send prepares the upstream request for the candidate.
 func (x *exchange) send() {
 	a := x.candidate.Account
-	x.served = a
 	body := x.wireBody(a.Channel.UpstreamModel(x.model))
 	x.buildHead(a, len(body))
 	x.request = upstream.Request{Target: targetOf(a), Head: x.head, Body: body}
+	x.depart(a)
+}
+
+// depart notes that a request goes to an account.
+func (x *exchange) depart(a *snapshot.Account) {
+	x.served = a
 	a.Cell.InFlight.Add(1)
 	a.Cell.LastUsed.Store(x.now.UnixMilli())
 	x.flying = true

@@ -12,12 +12,11 @@ import (
 // findCaller is the walk's authentication. A key that is well-formed but unknown may have been made a moment ago, so it
 // gets the bounded catch-up: keys without the right checksum never come so far, and the Holder bounds how many different
 // causes may wait and remembers what was awaited in vain.
-func (x *exchange) findCaller() *fault.Error {
+func (x *exchange) findCaller(bearer []byte) *fault.Error {
 	if x.in.Count("authorization") > 1 {
 		// Whoever stands before or behind us might go by the other one.
 		return fault.New(fault.Unauthenticated, "more than one Authorization header").WithCode("invalid_api_key")
 	}
-	bearer := credential(x.in.Get("authorization"))
 	ip := x.in.RemoteIP()
 	nowMS := x.start.UnixMilli()
 	key, f := x.g.auth.Caller(x.snap, bearer, ip, nowMS)

@@ -70,7 +70,9 @@ type state struct {
 	served    *snapshot.Account // whom the last attempt was made with
 	reason    route.Reason
 	response  *upstream.Response
-	flying    bool // the account's in-flight count is up
+	handshake handshake        // of a WebSocket
+	tunnel    *upstream.Tunnel // what that led to
+	flying    bool             // the account's in-flight count is up
 	attempt   int
 	last      failure
 
@@ -116,6 +118,7 @@ func (x *exchange) end() {
 	}
 	x.settleUnanswered()
 	x.closeResponse()
+	x.closeTunnel()
 	x.land()
 	x.dropBody()
 	x.leave()

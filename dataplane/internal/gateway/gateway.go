@@ -27,6 +27,7 @@ import (
 	"fairway/dataplane/internal/ingress"
 	"fairway/dataplane/internal/report"
 	"fairway/dataplane/internal/snapshot"
+	"fairway/dataplane/internal/tunnel"
 	"fairway/dataplane/internal/upstream"
 	"fairway/pkg/fault"
 )
@@ -97,6 +98,7 @@ type Gateway struct {
 	auth      *auth.Authenticator
 	meters    *meters
 	load      load
+	tunnels   *tunnel.Relay
 	excluded  exclusions
 	slabs     slabs
 	exchanges sync.Pool
@@ -120,6 +122,7 @@ func New(d Deps, o Options) *Gateway {
 		options:   o.withDefaults(),
 		auth:      auth.New(),
 		meters:    newMeters(d.Registry),
+		tunnels:   tunnel.New(tunnel.Options{}),
 	}
 }
 
@@ -149,7 +152,10 @@ func (x *exchange) serve() *fault.Error {
 		return fault.New(fault.Invalid, "this URL answers to %s only", op.Method()).
 			WithStatus(http.StatusMethodNotAllowed).WithCode("method_not_allowed")
 	}
-	if f := x.findCaller(); f != nil {
+	if op == openai.Realtime {
+		return x.relayRealtime(model)
+	}
+	if f := x.findCaller(credential(x.in.Get("authorization"))); f != nil {
 		return f
 	}
 	switch op {

@@ -19,25 +19,32 @@ func (x *exchange) buildHead(a *snapshot.Account, size int) {
 	h = append(h, x.op.Path()...)
 	h = append(h, " HTTP/1.1\r\nHost: "...)
 	h = append(h, ch.BaseURL.Host...)
-	x.secret.Start, x.secret.End = len(h), len(h)
-	if !a.Secret.Empty() {
-		h = append(h, "\r\nAuthorization: Bearer "...)
-		x.secret.Start = len(h)
-		h = append(h, a.Secret.Reveal()...)
-		x.secret.End = len(h)
-	}
 	h = append(h, "\r\nContent-Length: "...)
 	h = strconv.AppendInt(h, int64(size), 10)
 	h = append(h, "\r\nAccept-Encoding: identity\r\n"...)
-	if a.Organization != "" {
-		h = appendHeader(h, "OpenAI-Organization", a.Organization)
-	}
-	h = x.appendClientHeaders(h, ch.Headers)
+	h = x.appendCredential(h, a)
+	h = x.appendClientHeaders(h, ch.Headers, true)
 	for _, set := range ch.Headers {
 		h = appendHeader(h, set.Name, set.Value)
 	}
 	h = append(h, "\r\n"...)
 	x.head = h
+}
+
+// appendCredential writes what makes the request the account's.
+func (x *exchange) appendCredential(h []byte, a *snapshot.Account) []byte {
+	x.secret.Start, x.secret.End = len(h), len(h)
+	if !a.Secret.Empty() {
+		h = append(h, "Authorization: Bearer "...)
+		x.secret.Start = len(h)
+		h = append(h, a.Secret.Reveal()...)
+		x.secret.End = len(h)
+		h = append(h, "\r\n"...)
+	}
+	if a.Organization != "" {
+		h = appendHeader(h, "OpenAI-Organization", a.Organization)
+	}
+	return h
 }
 
 func appendHeader(h []byte, name, value string) []byte {
@@ -48,8 +55,8 @@ func appendHeader(h []byte, name, value string) []byte {
 }
 
 // appendClientHeaders copies, as they were spelt, the client's headers that pass and that the channel does not set.
-// ingress has checked each line.
-func (x *exchange) appendClientHeaders(h []byte, set []snapshot.Header) []byte {
+// ingress has checked each line. A body without a type is JSON.
+func (x *exchange) appendClientHeaders(h []byte, set []snapshot.Header, body bool) []byte {
 	names := x.connectionNames()
 	var typed bool
 	var once onceHeaders
@@ -70,7 +77,7 @@ func (x *exchange) appendClientHeaders(h []byte, set []snapshot.Header) []byte {
 		h = append(h, value...)
 		h = append(h, "\r\n"...)
 	}
-	if !typed && !overridden(set, []byte("content-type")) {
+	if body && !typed && !overridden(set, []byte("content-type")) {
 		h = append(h, "Content-Type: application/json\r\n"...)
 	}
 	return h
@@ -87,7 +94,7 @@ func hasPrefix(name []byte, lower string) bool {
 // or where the client is, or it is ours to set. Names of organisations and projects go with the credential: a foreign
 // one would make the upstream refuse the account.
 func endsHere(name []byte) bool {
-	for _, prefix := range [...]string{"x-forwarded-", "proxy-", "x-fairway-", "cf-", "x-original-"} {
+	for _, prefix := range [...]string{"x-forwarded-", "proxy-", "x-fairway-", "cf-", "x-original-", "sec-websocket-"} {
 		if hasPrefix(name, prefix) {
 			return true
 		}
@@ -103,6 +110,8 @@ var endingHere = [...]string{ //nolint:gochecknoglobals // a constant table; Go 
 	"authorization", "api-key", "x-api-key", "x-goog-api-key", "cookie", "cookie2", "openai-organization", "openai-project",
 	// Who the client is, and how it came here.
 	"forwarded", "via", "x-real-ip", "x-client-ip", "true-client-ip", "x-request-id",
+	// A page's origin is who the client is; upstreams must not decide by it.
+	"origin",
 	// Ours to set.
 	"host", "content-length", "accept-encoding",
 }

@@ -83,11 +83,16 @@ func (x *exchange) estimate(text int64) meter.Usage {
 	return meter.Estimate(int64(x.peek.TextBytes), text)
 }
 
-// settle puts the request on the books, once: with the account that served it last, the prices of the pinned snapshot,
-// and the ratios of that account's channel and of the caller's group.
+// settle puts the request on the books, once.
 func (x *exchange) settle(u meter.Usage, failed bool) {
 	x.settled, x.usage = true, u
 	x.failed = x.failed || failed
+	x.book(u, failed)
+}
+
+// book puts usage on the books: with the account that served last, the prices of the pinned snapshot, and the ratios of that
+// account's channel and of the caller's group.
+func (x *exchange) book(u meter.Usage, failed bool) {
 	account := x.served
 	r := &x.record
 	*r = report.Record{

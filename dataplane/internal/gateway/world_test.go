@@ -137,7 +137,7 @@ func newWorld(t testing.TB, changeOptions ...func(*Options, *ingress.Options)) *
 		lookout = nil // not on this system
 	}
 	pool := upstream.New(upstream.Options{
-		AllowCIDRs: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}, Log: log,
+		AllowCIDRs: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}, Log: log, Lookout: lookout,
 	})
 	var options Options
 	ingressOptions := ingress.Options{Log: log, Registry: w.registry, WatchAfter: time.Millisecond, Grace: 5 * time.Second, Lookout: lookout}

@@ -177,9 +177,13 @@ func (c *conn) handle() {
 	c.call()
 	w.finish()
 	c.unwatch()
-	if !r.ended() && !c.skipBody() {
+	switch {
+	case !c.endsWell():
 		// The handler did not want the body, or not all of it; what is left must not be read as a request.
 		c.over, c.linger = true, true
+	case !r.ended():
+		c.r += int(r.left)
+		r.left = 0
 	}
 	c.over = c.over || w.closes
 	r.head.reset()
@@ -204,15 +208,10 @@ func (c *conn) rest(busy bool) {
 	c.armIdle(now)
 }
 
-// skipBody drops a body that has come and that the handler did not read.
-func (c *conn) skipBody() bool {
+// endsWell says whether the request's body was read, or has come and can be skipped: only then can another request follow.
+func (c *conn) endsWell() bool {
 	r := &c.request
-	if r.head.chunked || r.began || r.left > int64(c.w-c.r) {
-		return false
-	}
-	c.r += int(r.left)
-	r.left = 0
-	return true
+	return r.ended() || !r.head.chunked && !r.began && r.left <= int64(c.w-c.r)
 }
 
 // release gives the buffer back while nothing is in it.

@@ -125,7 +125,7 @@ func (w *Response) closeHead() {
 	if w.length == switched {
 		w.status = http.StatusSwitchingProtocols
 	}
-	old, closes := w.c.request.Old(), w.closes || !w.c.request.head.persistent() || w.c.server.draining.Load()
+	old, closes := w.c.request.Old(), w.closes || !w.c.endsWell() || !w.c.request.head.persistent() || w.c.server.draining.Load()
 	w.closes = closes
 	b = append(b, RequestIDHeader+": "...)
 	b = append(b, w.id[:]...)

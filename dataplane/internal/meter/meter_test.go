@@ -185,3 +185,41 @@ func BenchmarkEvent(b *testing.B) {
 		f.Feed(event)
 	}
 }
+
+// BenchmarkFeed is a tap alone: an event of 200 bytes, one a piece.
+func BenchmarkFeed(b *testing.B) {
+	event := []byte(`data: {"id":"chatcmpl-0123456789","object":"chat.completion.chunk","created":1700000000,"model":"gpt-4o",` +
+		`"choices":[{"index":0,"delta":{"content":" hello there"},"finish_reason":null}],"x":"y"}` + "\n\n")
+	for name, text := range map[string]func([]byte) int{"bare": nil, "text": func(p []byte) int { return len(p) }} {
+		b.Run(name, func(b *testing.B) {
+			var tap Tap
+			tap.Reset("[DONE]", text)
+			b.SetBytes(int64(len(event)))
+			b.ReportAllocs()
+			for b.Loop() {
+				tap.Feed(event)
+			}
+		})
+	}
+}
+
+// FuzzTap: the mark is seen whatever the cuts, when it is seen in one piece, and never else.
+func FuzzTap(f *testing.F) {
+	f.Add([]byte(stream), uint8(7))
+	f.Add([]byte("data: [DONE]"), uint8(0))
+	f.Add([]byte("\rdata:[DONE]xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx\nxdata: [DONE]"), uint8(3))
+	f.Fuzz(func(t *testing.T, b []byte, piece uint8) {
+		var one, many Tap
+		one.Reset("[DONE]", nil)
+		one.Feed(b)
+		many.Reset("[DONE]", nil)
+		for rest := b; len(rest) > 0; {
+			n := min(int(piece)+1, len(rest))
+			many.Feed(rest[:n])
+			rest = rest[n:]
+		}
+		if one.Done() != many.Done() {
+			t.Fatalf("in one piece %v, in pieces of %d %v", one.Done(), int(piece)+1, many.Done())
+		}
+	})
+}

@@ -13,8 +13,13 @@ const (
 	// TailSize is how much it remembers from the end, in bytes.
 	TailSize = 8 << 10
 
-	// carrySize is what of the stream before is looked at again to find a mark that was cut: "\ndata: " and a mark.
+	// carrySize is what of the stream before is looked at again to find a mark that was cut: "data: " and a mark.
 	carrySize = 32
+
+	field = "data:"
+
+	// inLine stands for an unfinished line that is too long to become the mark's.
+	inLine = -1
 )
 
 // Tap watches one response. Reset makes it ready for another; it keeps its memory. Not safe for concurrent use.
@@ -26,8 +31,8 @@ type Tap struct {
 	bytes int64
 	texts int64
 	done  bool
-	carry [carrySize]byte
-	have  int
+	carry [carrySize]byte // the last line, if it is unfinished
+	have  int             // bytes in carry, or inLine
 }
 
 // Reset starts a response. mark is the data of the event that ends a stream ("" = none does), of at most 20 bytes; text
@@ -57,31 +62,38 @@ func (t *Tap) Feed(p []byte) {
 	}
 }
 
-// look finds the mark as the whole data of an event, wherever the pieces were cut.
+// look finds the mark as the whole data of an event, wherever the pieces were cut. Pieces nearly always end with a line:
+// then nothing is kept of them.
 func (t *Tap) look(p []byte) {
-	if !t.done {
-		t.done = t.marked(p, t.bytes == int64(len(p)))
+	if t.done {
+		return
 	}
-	if !t.done && t.have > 0 {
+	if t.have > 0 {
 		var seam [2 * carrySize]byte
 		n := copy(seam[:], t.carry[:t.have])
 		n += copy(seam[n:], p[:min(len(p), carrySize)])
-		t.done = t.marked(seam[:n], t.bytes-int64(len(p)) == int64(t.have))
+		t.done = t.marked(seam[:n], true)
 	}
-	if len(p) >= carrySize {
-		t.have = copy(t.carry[:], p[len(p)-carrySize:])
-		return
+	t.done = t.done || t.marked(p, t.have == 0)
+
+	longest := len(field) + 1 + len(t.mark)
+	end := p[max(0, len(p)-longest):]
+	line := len(end)
+	for line > 0 && end[line-1] != '\n' && end[line-1] != '\r' {
+		line--
 	}
-	if keep := carrySize - len(p); t.have > keep {
-		copy(t.carry[:], t.carry[t.have-keep:t.have])
-		t.have = keep
+	switch {
+	case line > 0:
+		t.have = copy(t.carry[:], end[line:])
+	case len(end) < len(p) || t.have < 0 || t.have+len(p) > longest:
+		t.have = inLine
+	default:
+		t.have += copy(t.carry[t.have:], p)
 	}
-	t.have += copy(t.carry[t.have:], p)
 }
 
 // marked says whether b has a line "data: <mark>"; first says that b starts the stream.
 func (t *Tap) marked(b []byte, first bool) bool {
-	const field = "data:"
 	for from := 0; ; {
 		i := bytes.Index(b[from:], []byte(t.mark))
 		if i < 0 {

@@ -190,6 +190,11 @@ func (b *boot) next(most int) (records []Record, to cursor, err error) {
 			return nil, b.at, err
 		}
 	}
+	l, err := b.shelf.open(b.at.segment)
+	if err != nil {
+		return nil, b.at, onShelf(err)
+	}
+	records = make([]Record, 0, max(0, min(most, l.limit-b.at.slot)))
 	bytes := 0
 	to, err = b.walk(b.at, func(r Record) bool {
 		bytes += payloadSize(&r) + messageOverhead

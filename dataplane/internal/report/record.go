@@ -113,9 +113,9 @@ func decode(p []byte) (Record, bool) {
 	if r.Input < 0 || r.Cached < 0 || r.Output < 0 || r.CostNanoUSD < 0 {
 		return Record{}, false
 	}
-	rest := p[payloadFixed:]
+	rest := string(p[payloadFixed:]) // one string for all four
 	take := func(n int) string {
-		s := string(rest[:n])
+		s := rest[:n]
 		rest = rest[n:]
 		return s
 	}
@@ -123,23 +123,20 @@ func decode(p []byte) (Record, bool) {
 	return r, true
 }
 
-// message is the record as it is sent. One that the server refuses would block all that follow, so what proto and
-// protovalidate demand of strings is ensured here.
-func (r Record) message() *syncv1.UsageRecord {
+// messages are the records as they are sent, all in one piece of memory. One that the server refuses would block all that
+// follow, so what proto and protovalidate demand of strings is ensured here.
+func messages(records []Record) []*syncv1.UsageRecord {
 	text := func(s string) string { return strings.ToValidUTF8(s, "\uFFFD") }
-	return &syncv1.UsageRecord{
-		TimeMs:       r.TimeMS,
-		KeyId:        text(r.KeyID),
-		ChannelId:    text(r.ChannelID),
-		AccountId:    text(r.AccountID),
-		Model:        text(r.Model),
-		Error:        r.Error,
-		InputTokens:  r.Input,
-		CachedTokens: r.Cached,
-		OutputTokens: r.Output,
-		CostNanoUsd:  r.CostNanoUSD,
-		Estimated:    r.Estimated,
-		Unpriced:     r.Unpriced,
-		PriceVersion: r.PriceVersion,
+	all := make([]syncv1.UsageRecord, len(records))
+	list := make([]*syncv1.UsageRecord, len(records))
+	for i := range records {
+		r, m := &records[i], &all[i]
+		m.TimeMs = r.TimeMS
+		m.KeyId, m.ChannelId, m.AccountId, m.Model = text(r.KeyID), text(r.ChannelID), text(r.AccountID), text(r.Model)
+		m.Error, m.Estimated, m.Unpriced = r.Error, r.Estimated, r.Unpriced
+		m.InputTokens, m.CachedTokens, m.OutputTokens = r.Input, r.Cached, r.Output
+		m.CostNanoUsd, m.PriceVersion = r.CostNanoUSD, r.PriceVersion
+		list[i] = m
 	}
+	return list
 }

@@ -56,7 +56,7 @@ func TestMessageIsAlwaysValid(t *testing.T) {
 			if !ok {
 				t.Fatal("decode refused what encode wrote")
 			}
-			m := got.message()
+			m := messages([]Record{got})[0]
 			if err := protovalidate.Validate(m); err != nil {
 				t.Error(err)
 			}

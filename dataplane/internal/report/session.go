@@ -122,11 +122,7 @@ func (r *Reporter) step(ctx context.Context, s *session, b *boot) (busy bool, er
 		return false, err
 	}
 	first := b.at.sequence + 1
-	messages := make([]*syncv1.UsageRecord, len(records))
-	for i, record := range records {
-		messages[i] = record.message()
-	}
-	watermark, err := s.exchange(ctx, b, first, messages)
+	watermark, err := s.exchange(ctx, b, first, messages(records))
 	if err != nil {
 		return false, err
 	}

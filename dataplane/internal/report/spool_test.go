@@ -14,6 +14,9 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"google.golang.org/protobuf/proto"
+
+	syncv1 "fairway/pkg/gen/fairway/sync/v1"
 )
 
 func TestAppendIsReadInOrder(t *testing.T) {
@@ -545,6 +548,31 @@ func discard(b *testing.B, s *Spool) {
 			if err := (liveShelf{s}).drop(number); err != nil {
 				b.Fatal(err)
 			}
+		}
+	}
+}
+
+// BenchmarkBatch is what the Reporter does with a full batch but for the wire: per record, the time is a 5000th.
+func BenchmarkBatch(b *testing.B) {
+	s := open(b, b.TempDir(), "boot", SpoolOptions{})
+	for n := range int64(defaultBatch) {
+		r := numbered(n)
+		if err := s.Append(&r); err != nil {
+			b.Fatal(err)
+		}
+	}
+	live := liveBoot(s)
+	if err := live.seek(0); err != nil {
+		b.Fatal(err)
+	}
+	b.ReportAllocs()
+	for b.Loop() {
+		records, _, err := live.next(defaultBatch)
+		if err != nil || len(records) != defaultBatch {
+			b.Fatal(len(records), err)
+		}
+		if _, err := proto.Marshal(&syncv1.ReportRequest{BootId: "boot", FirstSequence: 1, Records: messages(records)}); err != nil {
+			b.Fatal(err)
 		}
 	}
 }

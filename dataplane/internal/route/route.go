@@ -75,21 +75,22 @@ func choose(t *snapshot.Tier, tried []*snapshot.Account, nowMS int64, rng *Rand)
 		}
 		return nil
 	}
-	var first *snapshot.Candidate
+	var first snapshot.Drawn
 	for range 1 + redraws {
+		// Both are drawn before either is looked at: the processor then waits for the memory of both at once.
 		a := t.Draw(rng.Uint64(), rng.Uint64())
 		b := t.Draw(rng.Uint64(), rng.Uint64())
-		aOK, bOK := usable(a, tried, nowMS), usable(b, tried, nowMS)
+		aOK, bOK := fit(a, tried, nowMS), fit(b, tried, nowMS)
 		switch {
-		case first != nil:
+		case first.Cell != nil:
 			// One is known from before; the draws of this round are its competitors.
-			if aOK && a != first {
+			if aOK && a.Cell != first.Cell {
 				return lighter(first, a)
 			}
-			if bOK && b != first {
+			if bOK && b.Cell != first.Cell {
 				return lighter(first, b)
 			}
-		case aOK && bOK && a != b:
+		case aOK && bOK && a.Cell != b.Cell:
 			return lighter(a, b)
 		case aOK:
 			first = a
@@ -97,23 +98,37 @@ func choose(t *snapshot.Tier, tried []*snapshot.Account, nowMS int64, rng *Rand)
 			first = b
 		}
 	}
-	if first != nil {
-		return first
+	if first.Cell != nil {
+		return first.Candidate()
 	}
 	return scan(t, tried, nowMS, rng)
 }
 
 // lighter prefers a unless b has less load for its share. So idle accounts are used by weight.
-func lighter(a, b *snapshot.Candidate) *snapshot.Candidate {
-	if float32(b.Cell.InFlight.Load())*b.Scale < float32(a.Cell.InFlight.Load())*a.Scale {
-		return b
+func lighter(a, b snapshot.Drawn) *snapshot.Candidate {
+	load := a.Cell.InFlight.Load()
+	if load <= 0 {
+		return a.Candidate()
 	}
-	return a
+	ca, cb := a.Candidate(), b.Candidate()
+	if float32(b.Cell.InFlight.Load())*cb.Scale < float32(load)*ca.Scale {
+		return cb
+	}
+	return ca
+}
+
+// fit is usable for what was drawn; that looks at the candidate only if something was tried.
+func fit(d snapshot.Drawn, tried []*snapshot.Account, nowMS int64) bool {
+	return rested(d.Cell, nowMS) && (len(tried) == 0 || !was(d.Candidate(), tried))
 }
 
 // usable says whether nothing speaks against c.
 func usable(c *snapshot.Candidate, tried []*snapshot.Account, nowMS int64) bool {
-	return c.Cell.CooldownUntil.Load() <= nowMS && c.Cell.HeldUntil.Load() <= nowMS && !was(c, tried)
+	return rested(c.Cell, nowMS) && !was(c, tried)
+}
+
+func rested(c *snapshot.Cell, nowMS int64) bool {
+	return c.CooldownUntil.Load() <= nowMS && c.HeldUntil.Load() <= nowMS
 }
 
 // was says whether c is among those that were tried.

@@ -195,8 +195,8 @@ func compileKey(id string, body []byte) (form, error) {
 		return nil, err
 	}
 	k := &Key{
-		ID: KeyID(id), Name: st.GetName(), Tenant: st.GetTenant(), GroupID: GroupID(unique.Make(st.GetGroupId()).Value()),
-		Disabled: st.GetDisabled(),
+		ID: KeyID(id), Name: st.GetName(), Tenant: unique.Make(st.GetTenant()).Value(),
+		GroupID: GroupID(unique.Make(st.GetGroupId()).Value()), Disabled: st.GetDisabled(),
 	}
 	if copy(k.mac[:], st.GetMac()) != len(k.mac) || len(st.GetMac()) != len(k.mac) {
 		return nil, fmt.Errorf("mac: has %d bytes, want %d", len(st.GetMac()), len(k.mac))
@@ -210,23 +210,28 @@ func compileKey(id string, body []byte) (form, error) {
 			k.ExpireMS = 1
 		}
 	}
+	if len(st.GetModels()) == 0 && len(st.GetAllowedIps()) == 0 {
+		return k, nil
+	}
+	r := &keyRules{}
 	for _, m := range st.GetModels() {
 		if prefix, ok := strings.CutSuffix(m, "*"); ok {
-			k.prefixes = append(k.prefixes, prefix)
+			r.prefixes = append(r.prefixes, prefix)
 			continue
 		}
-		if k.exact == nil {
-			k.exact = make(map[string]struct{}, len(st.GetModels()))
+		if r.exact == nil {
+			r.exact = make(map[string]struct{}, len(st.GetModels()))
 		}
-		k.exact[m] = struct{}{}
+		r.exact[m] = struct{}{}
 	}
 	for _, text := range st.GetAllowedIps() {
 		p, err := parsePrefix(text)
 		if err != nil {
 			return nil, fmt.Errorf("allowed_ips: %q is neither an address nor a CIDR", text)
 		}
-		k.IPs = append(k.IPs, p)
+		r.ips = append(r.ips, p)
 	}
+	k.rules = r
 	return k, nil
 }
 

@@ -1,6 +1,7 @@
 package snapshot
 
 import (
+	"cmp"
 	"fmt"
 	"math"
 	"slices"
@@ -171,9 +172,13 @@ func dump(s *Snapshot) string {
 		b.WriteString(strings.Join(lines, ""))
 	}
 	var lines []string
-	for mac, k := range s.keys.all() {
+	for k := range s.keys.all() {
+		var rules keyRules
+		if k.rules != nil {
+			rules = *k.rules
+		}
 		lines = append(lines, fmt.Sprintf("key %x %s %s %s %s %d %v %v %v %v\n",
-			mac[:4], k.ID, k.Name, k.Tenant, k.GroupID, k.ExpireMS, k.Disabled, k.IPs, k.exact, k.prefixes))
+			k.mac[:4], k.ID, k.Name, k.Tenant, k.GroupID, k.ExpireMS, k.Disabled, rules.ips, rules.exact, rules.prefixes))
 	}
 	section(lines)
 	lines = nil
@@ -224,9 +229,11 @@ func poolText(p *Pool) string {
 		fmt.Fprintf(&b, " tier %d size %d:", t.Priority, t.Size)
 		for i, r := range t.Rosters {
 			l := t.lanes[i]
-			fmt.Fprintf(&b, " %s*%d %v %v{", r.Channel.ID, r.Channel.Weight, l.slot, l.many == r || l.only == r.Candidates[0])
-			for _, c := range r.Candidates {
-				fmt.Fprintf(&b, "%s*%d/%g,%v,%v ", c.Account.ID, c.Weight, c.Scale, c.slot, c.Cell == c.Account.Cell && c.Account.Channel == r.Channel)
+			fmt.Fprintf(&b, " %s*%d %v %v{", r.Channel.ID, r.Channel.Weight, l.slot, l.roster == r && (l.only == nil) == (len(r.Candidates) > 1))
+			for i, c := range r.Candidates {
+				cells := []*Cell{c.Account.Cell, r.seats[i].cell, cmp.Or(l.only, c.Cell)}
+				one := !slices.ContainsFunc(cells, func(cell *Cell) bool { return cell != c.Cell })
+				fmt.Fprintf(&b, "%s*%d/%g,%v,%v ", c.Account.ID, c.Weight, c.Scale, r.seats[i].slot, one && c.Account.Channel == r.Channel)
 			}
 			b.WriteString("}")
 		}

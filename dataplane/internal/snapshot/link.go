@@ -67,14 +67,14 @@ func (l *linker) linkKeys(next *Snapshot, deltas []delta) {
 	e := next.keys.edit()
 	for _, d := range deltas {
 		if k, ok := d.old.(*Key); ok {
-			if now, _ := e.get(k.mac); now == k {
-				e.delete(k.mac)
+			if now, _ := e.get(&k.mac); now == k {
+				e.delete(&k.mac)
 			}
 		}
 	}
 	for _, d := range deltas {
 		if k, ok := d.new.(*Key); ok {
-			e.set(k.mac, k)
+			e.set(k)
 		}
 	}
 	next.keys = e.done()

@@ -12,14 +12,21 @@ type Candidate struct {
 	Cell    *Cell   // Account.Cell, one step nearer
 	Scale   float32 // 1/(share of the tier's traffic), up to a factor common to the tier: in-flight * Scale compares load
 	Weight  uint32  // among the channel's accounts
-
-	slot slot // of the roster's alias table: here, so that a draw touches as little memory as it can
 }
 
 // Roster is what one channel offers: its enabled accounts. It is immutable and never empty in a Tier.
 type Roster struct {
 	Channel    *Channel
 	Candidates []Candidate // sorted by account id
+
+	seats []seat // one per candidate
+}
+
+// seat is a candidate as a draw sees it: a quarter of a cache line, so that a hundred thousand of them stay near the
+// processor. The candidate itself is read once it has won.
+type seat struct {
+	slot slot // of the roster's alias table
+	cell *Cell
 }
 
 // newRoster keeps of accounts those that may serve. It returns nil when there are none, or the channel is disabled.
@@ -41,10 +48,11 @@ func newRoster(ch *Channel, accounts []*Account) *Roster {
 	if len(weights) == 0 {
 		return nil
 	}
+	r.seats = make([]seat, len(r.Candidates))
 	for i, slot := range aliasTable(weights) {
 		c := &r.Candidates[i]
 		c.Scale = float32(total / (float64(c.Weight) * float64(ch.Weight)))
-		c.slot = slot
+		r.seats[i] = seat{slot: slot, cell: c.Cell}
 	}
 	return r
 }
@@ -59,27 +67,43 @@ type Tier struct {
 
 // lane is a roster as a draw sees it.
 type lane struct {
-	slot slot      // of the tier's alias table
-	only Candidate // of a roster of one
-	many *Roster   // nil: there is only one
+	slot   slot  // of the tier's alias table
+	only   *Cell // of a roster of one
+	roster *Roster
 }
+
+// Drawn is a candidate as a draw found it. Its cell is at hand; the rest costs a look at memory that the draw did not
+// need.
+type Drawn struct {
+	Cell   *Cell
+	roster *Roster
+	at     int
+}
+
+// Candidate is who was drawn.
+func (d Drawn) Candidate() *Candidate { return &d.roster.Candidates[d.at] }
 
 // Draw turns two random numbers into a candidate: a channel by its weight among the tier's channels, and an account by
 // its weight among the channel's. It takes no lock and allocates nothing.
-func (t *Tier) Draw(r1, r2 uint64) *Candidate {
-	l := &t.lanes[column(len(t.lanes), r1)]
-	if l.slot.passes(r1) {
-		l = &t.lanes[l.slot.alias]
+func (t *Tier) Draw(r1, r2 uint64) Drawn {
+	l := &t.lanes[0]
+	if len(t.lanes) > 1 {
+		l = &t.lanes[column(len(t.lanes), r1)]
+		if l.slot.passes(r1) {
+			l = &t.lanes[l.slot.alias]
+		}
 	}
-	if l.many == nil {
-		return &l.only
+	if l.only != nil {
+		return Drawn{Cell: l.only, roster: l.roster}
 	}
-	candidates := l.many.Candidates
-	c := &candidates[column(len(candidates), r2)]
-	if c.slot.passes(r2) {
-		c = &candidates[c.slot.alias]
+	seats := l.roster.seats
+	i := column(len(seats), r2)
+	s := &seats[i]
+	if s.slot.passes(r2) {
+		i = int(s.slot.alias)
+		s = &seats[i]
 	}
-	return c
+	return Drawn{Cell: s.cell, roster: l.roster, at: i}
 }
 
 // Pool is all that may serve one model for one group. It is immutable.
@@ -115,10 +139,9 @@ func newTier(rosters []*Roster, old *Pool) Tier {
 	t := Tier{Priority: rosters[0].Channel.Priority, Rosters: rosters, lanes: make([]lane, len(rosters))}
 	for i, r := range rosters {
 		t.Size += len(r.Candidates)
+		t.lanes[i].roster = r
 		if len(r.Candidates) == 1 {
-			t.lanes[i].only = r.Candidates[0]
-		} else {
-			t.lanes[i].many = r
+			t.lanes[i].only = r.Candidates[0].Cell
 		}
 	}
 	if twin := old.twin(&t); twin != nil {

@@ -15,7 +15,7 @@ type Snapshot struct {
 	settings Settings
 	hasher   *clientkey.Hasher
 
-	keys   table[clientkey.MAC, *Key]
+	keys   keyTable
 	groups table[GroupID, *Group]
 	models table[string, *Model]
 	units  table[ChannelID, *unit]
@@ -27,7 +27,6 @@ type Snapshot struct {
 func empty() *Snapshot {
 	return &Snapshot{
 		settings: defaultSettings(),
-		keys:     newTable[clientkey.MAC, *Key](macHash[clientkey.MAC]),
 		groups:   newTable[GroupID, *Group](stringHash[GroupID]()),
 		models:   newTable[string, *Model](stringHash[string]()),
 		units:    newTable[ChannelID, *unit](stringHash[ChannelID]()),
@@ -49,7 +48,7 @@ func (s *Snapshot) Settings() Settings { return s.settings }
 func (s *Snapshot) Hasher() *clientkey.Hasher { return s.hasher }
 
 // Key finds a client's key by its whole MAC.
-func (s *Snapshot) Key(mac clientkey.MAC) (*Key, bool) { return s.keys.get(mac) }
+func (s *Snapshot) Key(mac clientkey.MAC) (*Key, bool) { return s.keys.get(&mac) }
 
 // Group finds a group by its id.
 func (s *Snapshot) Group(id GroupID) (*Group, bool) { return s.groups.get(id) }

@@ -1,7 +1,6 @@
 package snapshot
 
 import (
-	"encoding/binary"
 	"hash/maphash"
 	"iter"
 	"maps"
@@ -26,9 +25,6 @@ func stringHash[K ~string]() func(K) uint64 {
 	seed := maphash.MakeSeed()
 	return func(k K) uint64 { return maphash.String(seed, string(k)) }
 }
-
-// macHash spreads MACs, which are uniform as they are.
-func macHash[K ~[32]byte](k K) uint64 { return binary.LittleEndian.Uint64(k[:8]) }
 
 func (t *table[K, V]) get(k K) (V, bool) {
 	if len(t.shards) == 0 {

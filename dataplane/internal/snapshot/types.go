@@ -36,30 +36,38 @@ func defaultSettings() Settings {
 }
 
 // Key is what a client presents, by its MAC. It is immutable.
+//
+// What decides whether it is let in comes first: a key is 128 bytes, and these are in the first of its two cache lines.
 type Key struct {
-	ID       KeyID
-	Name     string
-	Tenant   string
-	GroupID  GroupID
-	ExpireMS int64 // unix milliseconds from which the key is refused; 0 = never
-	Disabled bool
-	IPs      []netip.Prefix // who may use it; empty = everybody
-
 	mac clientkey.MAC
 
+	ExpireMS int64 // unix milliseconds from which the key is refused; 0 = never
+	Disabled bool
+	rules    *keyRules // nil = none, as most keys have
+
+	ID      KeyID
+	Name    string
+	Tenant  string
+	GroupID GroupID
+}
+
+// keyRules are what a key is bound to.
+type keyRules struct {
+	ips      []netip.Prefix      // who may use it; empty = everybody
 	exact    map[string]struct{} // models by name; nil with no prefixes = all
 	prefixes []string            // models by the start of their name
 }
 
 // AllowsModel reports whether the key's model rule lets model through.
 func (k *Key) AllowsModel(model string) bool {
-	if k.exact == nil && k.prefixes == nil {
+	r := k.rules
+	if r == nil || r.exact == nil && r.prefixes == nil {
 		return true
 	}
-	if _, ok := k.exact[model]; ok {
+	if _, ok := r.exact[model]; ok {
 		return true
 	}
-	for _, p := range k.prefixes {
+	for _, p := range r.prefixes {
 		if strings.HasPrefix(model, p) {
 			return true
 		}
@@ -69,11 +77,15 @@ func (k *Key) AllowsModel(model string) bool {
 
 // AllowsIP reports whether the key may be used from ip. An invalid address passes only where there is no rule.
 func (k *Key) AllowsIP(ip netip.Addr) bool {
-	if len(k.IPs) == 0 {
+	return k.rules == nil || k.rules.allowIP(ip)
+}
+
+func (r *keyRules) allowIP(ip netip.Addr) bool {
+	if len(r.ips) == 0 {
 		return true
 	}
 	ip = ip.Unmap().WithZone("")
-	return slices.ContainsFunc(k.IPs, func(p netip.Prefix) bool { return p.Contains(ip) })
+	return slices.ContainsFunc(r.ips, func(p netip.Prefix) bool { return p.Contains(ip) })
 }
 
 // Group is a named set of channels. It is immutable; its cell lives on from snapshot to snapshot.

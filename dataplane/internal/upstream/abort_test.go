@@ -340,7 +340,7 @@ func TestBodiesArrive(t *testing.T) {
 			_, _ = io.WriteString(c, "HTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\n"+string(rune('a'+sum%26)))
 		}
 	})
-	for i, n := range []int{0, 1, 3000, 5000, 16 << 10, 17 << 10, 64 << 10, 64<<10 + 1, 1 << 20} {
+	for i, n := range []int{0, 1, 3000, 5000, 16 << 10, 17 << 10, 64 << 10, 64<<10 + 1, inlineBody, inlineBody + 1, 1 << 20} {
 		body := make([]byte, n)
 		sum := byte(0)
 		for j := range body {

@@ -1,14 +1,19 @@
 package upstream
 
 import (
+	"bufio"
 	"bytes"
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
 	"net"
 	"strings"
 	"testing"
+
+	"fairway/dataplane/internal/sock"
+	"fairway/pkg/h1"
 )
 
 // chatHead is about what a provider's answer looks like.
@@ -75,6 +80,55 @@ func BenchmarkRequest(b *testing.B) {
 	}
 }
 
+// One event of a stream, from the upstream's write to the caller's hands and back.
+func BenchmarkEvent(b *testing.B) {
+	event := "data: {\"choices\":[{\"delta\":{\"content\":\"hello\"}}]}\n\n"
+	raw := fmt.Appendf(nil, "%x\r\n%s\r\n", len(event), event)
+	for _, how := range []string{"Read", "Each"} {
+		b.Run(how, func(b *testing.B) {
+			tick := make(chan struct{})
+			defer close(tick)
+			addr := rawServer(b, func(_ int, c net.Conn) {
+				_ = readRequest(bufio.NewReader(c))
+				_, _ = io.WriteString(c, "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n")
+				for range tick {
+					_, _ = c.Write(raw)
+				}
+			})
+			p := newPool(b, Options{})
+			r, err := p.Do(context.Background(), nil, get(addr))
+			if err != nil {
+				b.Fatal(err)
+			}
+			got := 0
+			buf := make([]byte, slabSize)
+			b.ReportAllocs()
+			tick <- struct{}{}
+			if how == "Read" {
+				for b.Loop() {
+					if n, err := r.Read(buf); n != len(event) || err != nil {
+						b.Fatal(n, err)
+					}
+					tick <- struct{}{}
+				}
+			} else {
+				err = r.Each(func(piece []byte) bool {
+					got += len(piece)
+					if !b.Loop() {
+						return false
+					}
+					tick <- struct{}{}
+					return true
+				})
+				if err != nil || got%len(event) != 0 {
+					b.Fatal(got, err)
+				}
+			}
+			r.Close()
+		})
+	}
+}
+
 // The ping-pong of a bare connection: what the kernel and the runtime take, to be subtracted.
 func BenchmarkBare(b *testing.B) {
 	addr := rawServer(b, quick(chatHead+"Content-Length: 900\r\n\r\n"+strings.Repeat("x", 900), 0))
@@ -97,41 +151,49 @@ func BenchmarkBare(b *testing.B) {
 }
 
 func BenchmarkHead(b *testing.B) {
-	s := newSlabs()
 	whole := []byte(chatHead + "Content-Length: 900\r\n\r\n")
 	b.Run("scan", func(b *testing.B) {
+		var fields []field
 		b.ReportAllocs()
 		for b.Loop() {
-			var h head
+			h := head{fields: fields[:0]}
 			if n, err := h.scan(whole); n != len(whole) || err != nil {
 				b.Fatal(n, err)
 			}
+			fields = h.fields
 		}
 	})
 	b.Run("fields", func(b *testing.B) {
-		var r Response
+		var h head
+		if _, err := h.scan(whole); err != nil {
+			b.Fatal(err)
+		}
+		s := newSlabs()
+		var r header
 		b.ReportAllocs()
 		for b.Loop() {
-			if err := s.parse(&r.Header, whole); err != nil {
-				b.Fatal(err)
+			r.keep(s, whole, h.fields)
+			if len(r.Get("content-type")) == 0 || len(r.Get("x-request-id")) == 0 || r.Get("retry-after") != nil {
+				b.Fatal("fields are missing")
 			}
+			s.put(r.slab)
 		}
 	})
 }
 
 func BenchmarkLiveness(b *testing.B) {
 	addr := rawServer(b, func(_ int, c net.Conn) { _, _ = io.Copy(io.Discard, c) })
-	c, err := net.Dial("tcp", addr)
+	nc, err := net.Dial("tcp", addr)
 	if err != nil {
 		b.Fatal(err)
 	}
-	defer c.Close()
-	var p prober
-	p.init(c)
+	s := sock.New(nc)
+	defer s.Close()
+	c := &conn{rw: s, sock: s}
 	b.ReportAllocs()
 	for b.Loop() {
-		if p.readable() {
-			b.Fatal("readable")
+		if !c.clean() {
+			b.Fatal("not clean")
 		}
 	}
 }
@@ -140,14 +202,32 @@ func BenchmarkChunks(b *testing.B) {
 	event := "data: {\"choices\":[{\"delta\":{\"content\":\"hello\"}}]}\n\n"
 	raw := []byte(fmt.Sprintf("%x\r\n%s\r\n", len(event), event))
 	work := make([]byte, len(raw))
-	var d chunks
+	var d h1.Chunks
 	b.SetBytes(int64(len(raw)))
 	b.ReportAllocs()
 	for b.Loop() {
 		copy(work, raw)
-		if n, used, err := d.decode(work); n != len(event) || used != len(raw) || err != nil {
+		if n, used, err := d.Decode(work); n != len(event) || used != len(raw) || err != nil {
 			b.Fatal(n, used, err)
 		}
+	}
+}
+
+// What crypto/tls takes by itself is in here.
+func BenchmarkTLS(b *testing.B) {
+	cert, roots := identity(b, "api.test")
+	serve := quick(chatHead+"Content-Length: 900\r\n\r\n"+strings.Repeat("x", 900), 1<<10)
+	addr := rawServer(b, overTLS(&tls.Config{Certificates: []tls.Certificate{cert}}, serve))
+	p := newPool(b, Options{RootCAs: roots})
+	req := secureGet(addr, "api.test")
+	req.Head = []byte("POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 1024\r\n\r\n")
+	req.Body = make([]byte, 1<<10)
+	buf := make([]byte, 8<<10)
+	var call Call
+	exchangeOnce(b, p, &call, req, buf)
+	b.ReportAllocs()
+	for b.Loop() {
+		exchangeOnce(b, p, &call, req, buf)
 	}
 }
 

@@ -1,8 +1,9 @@
 package upstream
 
 import (
-	"net"
 	"sync"
+
+	"fairway/dataplane/internal/sock"
 )
 
 // Call is a handle by which another goroutine can end a request: declare one, pass it to Do, Abort it at any time. The
@@ -10,7 +11,7 @@ import (
 type Call struct {
 	mu      sync.Mutex
 	aborted bool
-	conn    net.Conn      // what Abort closes: the connection that carries the request
+	conn    *sock.Conn    // what Abort closes: the connection that carries the request
 	cancel  func()        // what Abort calls: ends a dial or a handshake
 	wake    chan struct{} // what Abort closes: ends the wait for a free connection; made on demand
 }
@@ -35,10 +36,7 @@ func (c *Call) Abort() {
 		cancel()
 	}
 	if conn != nil {
-		if tcp, ok := conn.(*net.TCPConn); ok {
-			_ = tcp.SetLinger(0) // a reset reaches the upstream even if it has stopped reading
-		}
-		_ = conn.Close()
+		conn.Reset() // which reaches the upstream even if it has stopped reading
 	}
 }
 
@@ -58,7 +56,7 @@ func (c *Call) Reset() {
 }
 
 // attach names the connection to close; false means that the call was aborted already.
-func (c *Call) attach(conn net.Conn) bool {
+func (c *Call) attach(conn *sock.Conn) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.aborted {

@@ -1,97 +1,69 @@
 package upstream
 
 import (
-	"bufio"
-	"bytes"
+	"crypto/tls"
+	"errors"
 	"net"
-	"sync"
+	"os"
 	"time"
 
-	"github.com/valyala/fasthttp"
-)
-
-const (
-	slabSize   = 4 << 10  // what a waiting response holds; most heads fit
-	inlineCopy = 16 << 10 // a request up to here is copied together and leaves in one write
-	inlineBody = 64 << 10 // a body up to here is written before the response is read; larger ones meanwhile
+	"fairway/dataplane/internal/sock"
 )
 
 // conn is one connection. While it is idle it holds no buffer.
 type conn struct {
-	nc    net.Conn // what to read and write: TLS, or the same as tcp
-	tcp   net.Conn // closing it ends everything at once, without the courtesies of TLS
-	live  prober
-	host  *host
-	vec   [2][]byte
-	bufs  net.Buffers
-	armed time.Time // the read deadline
+	rw   net.Conn   // what to read and write: TLS, or the same as sock
+	sock *sock.Conn // closing it ends everything at once, without the courtesies of TLS
+	host *host
+	peer *candid // between TLS and sock; nil = plain
 
-	slab *[]byte // what was read and not used yet is buf[r:w]
+	patience
+	sending sending
+	failed  error // what the next read returns
+
+	slab *[]byte // what was read and not used yet is slab[r:w]
 	r, w int
 
+	born    time.Time
 	served  int           // requests answered
+	kept    bool          // it was open before this request: it has served, or was opened ahead of need
 	idle    time.Time     // since when
 	keepFor time.Duration // how long the upstream says that it keeps it
 }
 
-// slabs are the buffers of connections at work, and those of large heads.
-type slabs struct {
-	small, large, heads, wide sync.Pool
+// secured says whether TLS is in between.
+func (c *conn) secured() bool { return c.peer != nil }
+
+// secure puts TLS between what is read and written and the wire.
+func (c *conn) secure(config *tls.Config) *tls.Conn {
+	c.peer = &candid{Conn: c.sock}
+	t := tls.Client(c.peer, config)
+	c.rw = t
+	return t
 }
 
-func newSlabs() *slabs {
-	sized := func(n int) func() any {
-		return func() any { b := make([]byte, n); return &b }
+// clean says whether nothing has come that nobody asked for: bytes, or an end. Under TLS there may be a session ticket,
+// which is nothing to fear, or part of a record that was read with the last response: only reading tells.
+func (c *conn) clean() bool {
+	if !c.secured() {
+		return !c.sock.Pending()
 	}
-	parsing := func(n int) func() any {
-		return func() any {
-			p := new(headParser)
-			p.br = bufio.NewReaderSize(&p.src, n)
-			return p
-		}
+	one := c.peer.one[:]
+	c.peer.probing = true
+	n, err := c.rw.Read(one)
+	if isDeadline(err) && c.arm() == nil { // left from an earlier request
+		n, err = c.rw.Read(one)
 	}
-	s := new(slabs)
-	s.small.New, s.large.New = sized(slabSize), sized(maxHead)
-	s.heads.New, s.wide.New = parsing(slabSize), parsing(maxHead)
-	return s
+	c.peer.probing = false
+	return n == 0 && errors.Is(err, errNothing)
 }
 
-func (s *slabs) put(b *[]byte) {
-	switch {
-	case b == nil:
-	case len(*b) == slabSize:
-		s.small.Put(b)
-	default:
-		s.large.Put(b)
-	}
-}
+// HungUp is called when the upstream has hung up: a connection that idles is of no more use. One that is in use has its
+// reader.
+func (c *conn) HungUp() { c.host.hungUp(c) }
 
-// headParser feeds a complete head to fasthttp.
-type headParser struct {
-	src bytes.Reader
-	br  *bufio.Reader
-}
-
-// parse reads the fields of a complete head into h. Its error says nothing of the bytes.
-func (s *slabs) parse(h *fasthttp.ResponseHeader, b []byte) error {
-	from := &s.heads
-	if len(b) > slabSize {
-		from = &s.wide
-	}
-	p := from.Get().(*headParser)
-	p.src.Reset(b)
-	p.br.Reset(&p.src)
-	err := h.Read(p.br)
-	p.src.Reset(nil)
-	from.Put(p)
-	if err != nil {
-		return malformed("header field")
-	}
-	return nil
-}
-
-// fill reads more behind what is buffered, in a larger buffer where the head needs one.
-func (c *conn) fill(s *slabs) (int, error) {
+// room makes sure that there is a buffer, and returns what of it is free.
+func (c *conn) room(s *slabs) ([]byte, error) {
 	if c.slab == nil {
 		c.slab, c.r, c.w = s.small.Get().(*[]byte), 0, 0
 	}
@@ -101,19 +73,25 @@ func (c *conn) fill(s *slabs) (int, error) {
 	}
 	if c.w == len(*c.slab) {
 		if c.w == maxHead {
-			return 0, ErrTooLarge
+			return nil, ErrTooLarge
 		}
 		b := s.large.Get().(*[]byte)
 		copy(*b, *c.slab)
 		s.put(c.slab)
 		c.slab = b
 	}
-	n, err := c.nc.Read((*c.slab)[c.w:])
-	c.w += n
-	if n > 0 {
-		err = nil // an error comes again
+	return (*c.slab)[c.w:], nil
+}
+
+// fill reads more behind what is buffered, in a larger buffer where the head needs one.
+func (c *conn) fill(s *slabs, up *upload) error {
+	room, err := c.room(s)
+	if err != nil {
+		return err
 	}
-	return n, err
+	n, err := c.wait(room, up)
+	c.w += n
+	return err
 }
 
 func (c *conn) buffered() []byte {
@@ -130,7 +108,7 @@ func (c *conn) unbuffer(s *slabs) {
 }
 
 // read copies what is buffered, or reads from the network right into p.
-func (c *conn) read(s *slabs, p []byte, idle time.Duration) (int, error) {
+func (c *conn) read(s *slabs, p []byte) (int, error) {
 	if b := c.buffered(); len(b) > 0 {
 		n := copy(p, b)
 		c.r += n
@@ -139,59 +117,30 @@ func (c *conn) read(s *slabs, p []byte, idle time.Duration) (int, error) {
 		}
 		return n, nil
 	}
-	// A deadline costs a timer. It is set an eighth late, and then stands for as long.
-	now := time.Now()
-	if early := now.Add(idle); c.armed.Before(early) || c.armed.After(early.Add(idle/8)) {
-		if err := c.armRead(early.Add(idle / 8)); err != nil {
-			return 0, err
-		}
-	}
-	return c.nc.Read(p)
+	return c.wait(p, nil)
 }
 
-func (c *conn) armRead(t time.Time) error {
-	c.armed = t
-	return c.tcp.SetReadDeadline(t)
-}
-
-func (c *conn) arm(t time.Time) error {
-	c.armed = t
-	return c.tcp.SetDeadline(t)
-}
-
-// write sends head and body: in one system call and from one buffer where they are small.
-func (c *conn) write(s *slabs, head, body []byte) error {
-	if len(body) == 0 {
-		_, err := c.nc.Write(head)
-		return err
+// wait reads from the network, for as long as the connection's patience lasts.
+func (c *conn) wait(p []byte, up *upload) (int, error) {
+	if err := c.failed; err != nil {
+		c.failed = nil
+		return 0, err
 	}
-	if len(head)+len(body) <= inlineCopy {
-		if c.slab == nil {
-			c.slab, c.r, c.w = s.small.Get().(*[]byte), 0, 0
+	c.stirred()
+	for {
+		n, err := c.rw.Read(p)
+		if n > 0 {
+			return n, nil // an error comes again
 		}
-		b := c.slab // free until the response comes
-		if len(head)+len(body) > len(*b) {
-			b = s.large.Get().(*[]byte)
-			defer s.put(b)
+		if err == nil || (isDeadline(err) && c.waitOn(up)) {
+			continue
 		}
-		n := copy(*b, head)
-		n += copy((*b)[n:], body)
-		_, err := c.nc.Write((*b)[:n])
-		return err
+		return 0, err
 	}
-	if c.nc == c.tcp {
-		c.vec = [2][]byte{head, body}
-		c.bufs = c.vec[:]
-		_, err := c.bufs.WriteTo(c.tcp)
-		c.vec, c.bufs = [2][]byte{}, nil
-		return err
-	}
-	if _, err := c.nc.Write(head); err != nil {
-		return err
-	}
-	_, err := c.nc.Write(body)
-	return err
 }
 
 // close ends the connection at once.
-func (c *conn) close() { _ = c.tcp.Close() }
+func (c *conn) close() { _ = c.sock.Close() }
+
+// isDeadline says whether a read ended because its deadline had passed.
+func isDeadline(err error) bool { return errors.Is(err, os.ErrDeadlineExceeded) }

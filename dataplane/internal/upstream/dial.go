@@ -11,13 +11,15 @@ import (
 	"net/url"
 	"os"
 	"time"
+
+	"fairway/dataplane/internal/sock"
 )
 
 // sessionsPerHost bounds the TLS sessions kept for resumption: one name, few addresses.
 const sessionsPerHost = 32
 
 func (p *Pool) newHost(k key, t *Target) *host {
-	h := &host{key: k, limit: p.o.MaxConnsPerHost, keep: p.o.MaxIdlePerHost, maxAge: p.o.IdleTimeout, used: time.Now()}
+	h := &host{key: k, limit: p.o.MaxConnsPerHost, keep: p.o.MaxIdlePerHost, maxAge: p.o.IdleTimeout, warmer: &p.warmer, used: time.Now()}
 	if t.TLS {
 		h.config = &tls.Config{
 			ServerName:         k.name,
@@ -25,6 +27,8 @@ func (p *Pool) newHost(k key, t *Target) *host {
 			MinVersion:         tls.VersionTLS12,
 			NextProtos:         []string{"http/1.1"},
 			ClientSessionCache: tls.NewLRUClientSessionCache(sessionsPerHost),
+			// Requests are read whole: small records, sent one by one, would only cost.
+			DynamicRecordSizingDisabled: true,
 		}
 	}
 	if t.Proxy != nil {
@@ -50,18 +54,17 @@ func (p *Pool) dial(h *host, call *Call, t *Target) (*conn, *Error) {
 	if err != nil {
 		return nil, p.dialError(PhaseDial, call, err)
 	}
-	c := &conn{nc: tcp, tcp: tcp, host: h}
+	c := &conn{sock: sock.New(tcp), host: h, born: time.Now()}
+	c.rw = c.sock
+	c.sock.Watch(p.o.Lookout, c)
 	if h.config != nil {
 		limited, stop := context.WithTimeout(ctx, or(t.TLSHandshake, defaultTLS))
 		defer stop()
-		secured := tls.Client(candid{tcp}, h.config)
-		if err := secured.HandshakeContext(limited); err != nil {
-			_ = tcp.Close()
+		if err := c.secure(h.config).HandshakeContext(limited); err != nil {
+			c.close()
 			return nil, p.dialError(PhaseTLS, call, err)
 		}
-		c.nc = secured
 	}
-	c.live.init(tcp)
 	return c, nil
 }
 
@@ -131,10 +134,26 @@ func proxyHandshake(u *url.URL) (addr string, shake func(c net.Conn, addr string
 // errCut is the end of a TLS connection without its goodbye: whoever cuts a wire must not be able to end a body.
 var errCut = fmt.Errorf("connection cut: %w", io.ErrUnexpectedEOF)
 
-// candid keeps crypto/tls from taking a cut between two records for an end.
-type candid struct{ net.Conn }
+// errNothing is what a probing read finds where nothing has come. crypto/tls forgets errors that are Temporary.
+var errNothing error = nothing{}
 
-func (c candid) Read(p []byte) (int, error) {
+type nothing struct{}
+
+func (nothing) Error() string   { return "nothing has come" }
+func (nothing) Timeout() bool   { return false }
+func (nothing) Temporary() bool { return true }
+
+// candid keeps crypto/tls from taking a cut between two records for an end.
+type candid struct {
+	*sock.Conn
+	probing bool    // reads do not wait
+	one     [1]byte // where a probing read would put what there is
+}
+
+func (c *candid) Read(p []byte) (int, error) {
+	if c.probing && !c.Pending() {
+		return 0, errNothing
+	}
 	n, err := c.Conn.Read(p)
 	if errors.Is(err, io.EOF) {
 		err = errCut

@@ -3,6 +3,8 @@ package upstream
 import (
 	"errors"
 	"fmt"
+
+	"fairway/pkg/h1"
 )
 
 // What an Error may wrap, besides the errors of the network and of TLS.
@@ -12,9 +14,9 @@ var (
 	// ErrBlockedAddress: the address is not public and not allowed.
 	ErrBlockedAddress = errors.New("address is not allowed")
 	// ErrMalformed: what the upstream sent is not HTTP/1.1, or could be read in two ways.
-	ErrMalformed = errors.New("malformed response")
-	// ErrTooLarge: the head, a chunk's extensions or the trailers exceed their bound.
-	ErrTooLarge = errors.New("too large")
+	ErrMalformed = h1.ErrMalformed
+	// ErrTooLarge: the head, a chunk's extensions, the trailers or a decoded content exceed their bound.
+	ErrTooLarge = h1.ErrTooLarge
 	// ErrClosed: the pool was stopped.
 	ErrClosed = errors.New("pool is closed")
 )
@@ -59,7 +61,7 @@ type Error struct {
 	Phase   Phase
 	Timeout bool // a deadline of the Target passed
 	Aborted bool // the caller did not want it any more: no fault of the upstream
-	Reused  bool // the connection had served before
+	Reused  bool // the connection was open before: it had served, or was opened ahead of need
 	Cause   error
 }
 

@@ -23,6 +23,10 @@ const (
 // Errors are *Error. A kept connection that dies before the first byte of the response is replaced once by a fresh one,
 // unless the body is a stream.
 func (p *Pool) Do(ctx context.Context, call *Call, req *Request) (*Response, error) {
+	return p.doFor(ctx, call, req, false)
+}
+
+func (p *Pool) doFor(ctx context.Context, call *Call, req *Request, upgrade bool) (*Response, error) {
 	r := p.responses.Get().(*Response)
 	r.pool, r.call = p, call
 	if call == nil {
@@ -31,7 +35,7 @@ func (p *Pool) Do(ctx context.Context, call *Call, req *Request) (*Response, err
 	if ctx.Done() != nil {
 		r.stop = context.AfterFunc(ctx, r.call.Abort)
 	}
-	if err := p.do(r, req); err != nil { //nolint:contextcheck // AfterFunc above ends dials too, through the Call.
+	if err := p.do(r, req, upgrade); err != nil { //nolint:contextcheck // AfterFunc above ends dials too, through the Call.
 		p.failed(err)
 		if err.Aborted {
 			if cause := context.Cause(ctx); cause != nil {
@@ -53,14 +57,13 @@ func (p *Pool) failed(err *Error) {
 	}
 }
 
-func (p *Pool) do(r *Response, req *Request) *Error {
+func (p *Pool) do(r *Response, req *Request, upgrade bool) *Error {
 	if p.closed.Load() {
 		return &Error{Phase: PhaseQueue, Cause: ErrClosed}
 	}
 	h := p.host(&req.Target)
 	for again := false; ; again = true {
-		now := time.Now()
-		c, err := h.acquire(p, r.call, &req.Target, again, now)
+		c, err := h.acquire(p, r.call, &req.Target, again, time.Now())
 		if err != nil {
 			if errors.Is(err.Cause, ErrClosed) && !p.closed.Load() { // the reaper forgot it this moment
 				h = p.hostAnew(req.Target.key(), &req.Target)
@@ -68,10 +71,7 @@ func (p *Pool) do(r *Response, req *Request) *Error {
 			}
 			return err
 		}
-		if c.served == 0 {
-			now = time.Now() // dialling took a while
-		}
-		stale, err := p.exchange(r, c, req, now)
+		stale, err := p.exchange(r, c, req, upgrade)
 		if err == nil {
 			return nil
 		}
@@ -85,77 +85,70 @@ func (p *Pool) do(r *Response, req *Request) *Error {
 
 // exchange uses a connection for one request. If it fails, the connection is closed and nothing of req is in use; stale
 // says that the upstream had most likely closed the connection before the request.
-func (p *Pool) exchange(r *Response, c *conn, req *Request, now time.Time) (stale bool, _ *Error) {
-	reused := c.served > 0
-	if !r.call.attach(c.tcp) {
+func (p *Pool) exchange(r *Response, c *conn, req *Request, upgrade bool) (stale bool, _ *Error) {
+	reused := c.kept
+	if !r.call.attach(c.sock) {
 		c.host.discard(c)
 		return false, &Error{Phase: PhaseWrite, Aborted: true, Reused: reused, Cause: ErrAborted}
 	}
+	limit := or(req.Target.FirstByte, defaultFirstByte)
+	c.expect(limit)
+	c.sock.SetWriteTimeout(limit)
 	var (
-		up    *upload
-		got   bool
-		size  int
-		h     head
-		phase = PhaseWrite
-		limit = or(req.Target.FirstByte, defaultFirstByte)
-		err   = c.arm(now.Add(limit))
+		got  bool
+		size int
+		h    = head{fields: r.fields[:0]}
 	)
-	if err == nil {
-		if req.BodyStream == nil && len(req.Body) <= inlineBody {
-			err = c.write(p.slabs, req.Head, req.Body)
-		} else {
-			up = startUpload(c, p.slabs, req, limit)
-		}
-	}
+	up, err := c.send(p.slabs, req)
 	unsent := err
-	if unsent == nil || (!reused && !isTimeout(unsent) && c.armRead(time.Now().Add(salvage)) == nil) {
-		size, got, err = c.readHead(p.slabs, &h)
-		phase = PhaseFirstByte
-		if got {
-			phase = PhaseHead
-		}
+	if unsent != nil && !reused && !isTimeout(unsent) {
+		c.expect(salvage)
 	}
-	if err == nil && h.status == 101 {
+	if unsent == nil || (!reused && !isTimeout(unsent)) {
+		size, got, err = c.readHead(p.slabs, &h, up)
+	}
+	if err == nil && h.status == 101 && (!upgrade || !h.switches || !h.upgrade || up != nil) {
 		err = malformed("upgrade to another protocol")
 	}
 	if err == nil {
-		err = p.slabs.parse(&r.Header, c.buffered()[:size])
+		r.start(c, &h, size, req, up, unsent == nil)
+		return false, nil
 	}
+	r.fields = h.fields[:0]
+	return p.broken(r, c, up, got, unsent, err)
+}
+
+// broken ends an exchange that brought no response.
+func (p *Pool) broken(r *Response, c *conn, up *upload, got bool, unsent, err error) (stale bool, _ *Error) {
+	phase, reused := PhaseFirstByte, c.kept
+	var upFailed error
 	if up != nil {
-		up.head()
-		if err != nil && !got && !up.complete(0) {
-			phase = PhaseWrite
-			err = cmp.Or(up.failed(), err)
-		}
+		_, upFailed = up.result() // before the connection is closed, which makes every upload fail
 	}
-	if err != nil && unsent != nil {
+	aborted := !r.call.detach()
+	c.unbuffer(p.slabs)
+	c.host.discard(c)
+	if up != nil {
+		<-up.done
+	}
+	switch {
+	case unsent != nil:
 		phase, err = PhaseWrite, unsent
+	case got:
+		phase = PhaseHead
+	case up != nil && up.err != nil:
+		phase, err = PhaseWrite, cmp.Or(upFailed, err)
 	}
-	if err != nil {
-		aborted := !r.call.detach()
-		c.unbuffer(p.slabs)
-		c.host.discard(c)
-		if up != nil {
-			<-up.done
-		}
-		if aborted {
-			return false, &Error{Phase: phase, Aborted: true, Reused: reused, Cause: ErrAborted}
-		}
-		timeout := isTimeout(err)
-		return reused && !got && !timeout && isGone(err),
-			&Error{Phase: phase, Timeout: timeout, Reused: reused, Cause: err}
+	if aborted {
+		return false, &Error{Phase: phase, Aborted: true, Reused: reused, Cause: ErrAborted}
 	}
-	c.r += size
-	if c.r == c.w {
-		c.unbuffer(p.slabs)
-	}
-	r.start(c, &h, req, up, unsent == nil)
-	return false, nil
+	timeout := isTimeout(err)
+	return reused && !got && !timeout && isGone(err), &Error{Phase: phase, Timeout: timeout, Reused: reused, Cause: err}
 }
 
 // readHead reads up to the end of the final head, which is then at the front of what is buffered. got says whether
 // anything at all has come.
-func (c *conn) readHead(s *slabs, h *head) (size int, got bool, err error) {
+func (c *conn) readHead(s *slabs, h *head, up *upload) (size int, got bool, err error) {
 	for interim := 0; ; {
 		if b := c.buffered(); len(b) > h.looked {
 			got = true
@@ -170,11 +163,11 @@ func (c *conn) readHead(s *slabs, h *head) (size int, got bool, err error) {
 					return 0, got, malformed("too many interim responses")
 				}
 				c.r += size
-				*h = head{}
+				*h = head{fields: h.fields[:0]}
 				continue
 			}
 		}
-		if _, err = c.fill(s); err != nil {
+		if err = c.fill(s, up); err != nil {
 			if got && errors.Is(err, io.EOF) {
 				err = io.ErrUnexpectedEOF
 			}

@@ -4,7 +4,6 @@ import (
 	"bufio"
 	"context"
 	"errors"
-	"fmt"
 	"io"
 	"net"
 	"strings"
@@ -12,6 +11,8 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+
+	"fairway/pkg/h1"
 )
 
 // Every way in which the end of a response could be read in two ways is refused, and never serves again.
@@ -219,8 +220,8 @@ func TestBrokenBodies(t *testing.T) {
 		{"trailer without a name", chunked + "5\r\nhello\r\n0\r\n:x\r\n\r\n", "hello", ErrMalformed},
 		{"folded trailer", chunked + "5\r\nhello\r\n0\r\nA: b\r\n c\r\n\r\n", "hello", ErrMalformed},
 		{"bare LF after a trailer", chunked + "5\r\nhello\r\n0\r\nA: b\n\r\n", "hello", ErrMalformed},
-		{"endless extension", chunked + "5;" + strings.Repeat("x", maxChunkLine) + "\r\nhello\r\n0\r\n\r\n", "", ErrTooLarge},
-		{"endless trailers", chunked + "5\r\nhello\r\n0\r\n" + strings.Repeat("a: b\r\n", maxTrailers) + "\r\n", "hello", ErrTooLarge},
+		{"endless extension", chunked + "5;" + strings.Repeat("x", h1.MaxChunkLine) + "\r\nhello\r\n0\r\n\r\n", "", ErrTooLarge},
+		{"endless trailers", chunked + "5\r\nhello\r\n0\r\n" + strings.Repeat("a: b\r\n", h1.MaxTrailers) + "\r\n", "hello", ErrTooLarge},
 		{"extensions all over", chunked + strings.Repeat("1;"+strings.Repeat("y", 1000)+"\r\nx\r\n", 100) + "0\r\n\r\n", strings.Repeat("x", 16), ErrTooLarge},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -289,8 +290,8 @@ func TestSplitAtEveryByte(t *testing.T) {
 					t.Fatalf("cut at %d: %v", at, err)
 				}
 				body, err := io.ReadAll(r)
-				if string(body) != "hello world" || err != nil || string(r.Header.Peek("X")) != "y" {
-					t.Errorf("cut at %d: body %q, error %v, X %q", at, body, err, r.Header.Peek("X"))
+				if string(body) != "hello world" || err != nil || string(r.Get("x")) != "y" {
+					t.Errorf("cut at %d: body %q, error %v, X %q", at, body, err, r.Get("x"))
 				}
 				r.Close()
 			}
@@ -305,12 +306,12 @@ func TestSplitAtEveryByte(t *testing.T) {
 func TestChunksInPieces(t *testing.T) {
 	raw := "5;x=y\r\nhello\r\n1\r\n \r\n00a \r\nworld abcd\r\n0\r\nA: b\r\n\r\nrest"
 	for size := 1; size <= len(raw); size++ {
-		var d chunks
+		var d h1.Chunks
 		var body []byte
 		used := 0
-		for at := 0; at < len(raw) && d.state != chunkEnd; at += size {
+		for at := 0; at < len(raw) && !d.Ended(); at += size {
 			piece := []byte(raw[at:min(at+size, len(raw))])
-			n, u, err := d.decode(piece)
+			n, u, err := d.Decode(piece)
 			if err != nil {
 				t.Fatalf("pieces of %d: %v", size, err)
 			}
@@ -326,19 +327,26 @@ func TestChunksInPieces(t *testing.T) {
 func TestHeaders(t *testing.T) {
 	p := newPool(t, Options{})
 	addr := rawServer(t, always("HTTP/1.1 200 OK\r\nretry-after: 5\r\nX-Request-Id: abc\r\nSet-Cookie: a=b\r\n"+
-		"Content-Type: text/event-stream\r\nx-many: 1\r\nx-many: 2\r\nContent-Length: 0\r\n\r\n"))
+		"Content-Type: text/event-stream\r\nx-many: 1\r\nx-many: 2\r\nX-Empty:\r\nContent-Length: 0\r\n\r\n"))
 	r, err := p.Do(context.Background(), nil, get(addr))
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer r.Close()
 	got := map[string]string{}
-	for _, name := range []string{"Retry-After", "x-request-id", "Content-Type", "Set-Cookie"} {
-		got[name] = string(r.Header.Peek(name))
+	for _, name := range []string{"retry-after", "x-request-id", "content-type", "set-cookie", "x-many", "x-empty"} {
+		got[name] = string(r.Get(name))
 	}
-	got["x-many"] = fmt.Sprintf("%s", r.Header.PeekAll("x-many"))
+	for name, value := range r.Fields {
+		got["all"] += string(name) + "=" + string(value) + " "
+	}
 	want := map[string]string{
-		"Retry-After": "5", "x-request-id": "abc", "Content-Type": "text/event-stream", "Set-Cookie": "a=b", "x-many": "[1 2]",
+		"retry-after": "5", "x-request-id": "abc", "content-type": "text/event-stream", "set-cookie": "a=b", "x-many": "1",
+		"x-empty": "",
+		"all":     "retry-after=5 X-Request-Id=abc Set-Cookie=a=b Content-Type=text/event-stream x-many=1 x-many=2 X-Empty= Content-Length=0 ",
+	}
+	if r.Get("x-empty") == nil || r.Get("x-absent") != nil {
+		t.Error("an empty field is nil, or an absent one is not")
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
@@ -348,11 +356,23 @@ func TestHeaders(t *testing.T) {
 	}
 }
 
+func TestCleanText(t *testing.T) {
+	for at := range 20 {
+		for c := range 256 {
+			b := []byte("abcdefgh\xe9\xffklmno\tqrst")
+			b[at] = byte(c)
+			if got, want := h1.Text(b), c == '\t' || (c >= ' ' && c != 0x7f); got != want {
+				t.Errorf("h1.Text(%q) = %v, want %v", b, got, want)
+			}
+		}
+	}
+}
+
 func TestTokenChars(t *testing.T) {
 	const token = "!#$%&'*+-.^_`|~0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
 	for c := range 256 {
-		if got, want := tokenChar(byte(c)), strings.IndexByte(token, byte(c)) >= 0; got != want {
-			t.Errorf("tokenChar(%#x) = %v, want %v", c, got, want)
+		if got, want := h1.TokenChar(byte(c)), strings.IndexByte(token, byte(c)) >= 0; got != want {
+			t.Errorf("h1.TokenChar(%#x) = %v, want %v", c, got, want)
 		}
 	}
 }

@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"fmt"
 	"time"
+
+	"fairway/pkg/h1"
 )
 
 // Bounds of a response's head.
@@ -13,8 +15,7 @@ const (
 )
 
 // head reads a response's head line by line as it arrives, and takes from it what decides where the response ends. It is
-// strict where lenient readers disagree with each other. The fields themselves are fasthttp's to read, once head has
-// seen the whole.
+// strict where lenient readers disagree with each other, and notes where each field is.
 type head struct {
 	status    int
 	minor     byte // HTTP/1.minor
@@ -24,10 +25,14 @@ type head struct {
 	close     bool
 	keepAlive bool
 	keepFor   time.Duration // Keep-Alive: timeout; 0 = not said
+	coding    coding        // of the content
+	codings   int           // how many fields say so
+	switches  bool          // Connection: upgrade
+	upgrade   bool          // an Upgrade field
 
 	line   int // where the line begins that is being read
 	looked int // how far it was searched for its end
-	fields int
+	fields []field
 }
 
 // scan looks at all bytes that have come since the head began. It returns the size of the head once it is complete, and
@@ -54,17 +59,17 @@ func (h *head) scan(b []byte) (int, error) {
 			return 0, malformed("bare line feed in the head")
 		}
 		line := b[h.line : end-1]
-		first := h.line == 0
+		at := h.line
 		h.line, h.looked = end+1, end+1
 		switch {
-		case first:
+		case at == 0:
 			if err := h.statusLine(line); err != nil {
 				return 0, err
 			}
 		case len(line) == 0:
 			return end + 1, h.settle()
 		default:
-			if err := h.field(line); err != nil {
+			if err := h.field(line, at); err != nil {
 				return 0, err
 			}
 		}
@@ -86,41 +91,86 @@ func (h *head) statusLine(l []byte) error {
 	if h.status < 100 || h.status > 599 {
 		return malformed("status out of range")
 	}
-	if !cleanText(l[12:]) {
+	if !h1.Text(l[12:]) {
 		return malformed("control character in the status line")
 	}
 	return nil
 }
 
-// field reads "name: value".
-func (h *head) field(l []byte) error {
-	if h.fields++; h.fields > maxFields {
+// field reads "name: value", a line that begins at at.
+func (h *head) field(l []byte, at int) error {
+	if len(h.fields) == maxFields {
 		return fmt.Errorf("more than %d header fields: %w", maxFields, ErrTooLarge)
 	}
-	colon := bytes.IndexByte(l, ':')
-	if colon <= 0 {
-		return malformed("header line without a name")
-	}
-	name := l[:colon]
-	for _, c := range name {
-		if !tokenChar(c) { // a space too: a folded line, or a space before the colon
+	colon := 0
+	for ; colon < len(l) && l[colon] != ':'; colon++ {
+		if !h1.TokenChar(l[colon]) { // a space too: a folded line, or a space before the colon
 			return malformed("header name is not a token")
 		}
 	}
+	if colon == 0 || colon == len(l) {
+		return malformed("header line without a name")
+	}
+	from, to := colon+1, len(l)
+	for from < to && (l[from] == ' ' || l[from] == '\t') {
+		from++
+	}
+	for from < to && (l[to-1] == ' ' || l[to-1] == '\t') {
+		to--
+	}
+	name, value := l[:colon], l[from:to]
+	if !h1.Text(value) {
+		return malformed("control character in a header")
+	}
+	h.fields = append(h.fields, field{
+		name:  span{uint16(at), uint16(colon)},
+		value: span{uint16(at + from), uint16(to - from)},
+	})
+	return h.meaning(name, value)
+}
+
+// meaning notes the fields that say where the response ends, and what its content is wrapped in.
+func (h *head) meaning(name, value []byte) error {
 	switch len(name) {
+	case len("upgrade"): // and trailer
+		if h1.Is(name, "upgrade") {
+			h.upgrade = len(value) > 0
+		} else if h1.Is(name, "trailer") {
+			return announced(value)
+		}
 	case len("connection"): // and keep-alive
-		if equalFold(name, "connection") {
-			h.connection(l[colon+1:])
-		} else if equalFold(name, "keep-alive") {
-			h.keepFor = keepAliveTimeout(l[colon+1:])
+		if h1.Is(name, "connection") {
+			h.connection(value)
+		} else if h1.Is(name, "keep-alive") {
+			h.keepFor = keepAliveTimeout(value)
 		}
 	case len("content-length"):
-		if equalFold(name, "content-length") {
-			return h.contentLength(trim(l[colon+1:]))
+		if h1.Is(name, "content-length") {
+			return h.contentLength(value)
+		}
+	case len("content-encoding"):
+		if h1.Is(name, "content-encoding") {
+			if h.codings++; h.codings > 1 {
+				return malformed("more than one content-encoding")
+			}
+			h.coding = codingOf(value)
 		}
 	case len("transfer-encoding"):
-		if equalFold(name, "transfer-encoding") {
-			return h.transferEncoding(trim(l[colon+1:]))
+		if h1.Is(name, "transfer-encoding") {
+			return h.transferEncoding(value)
+		}
+	}
+	return nil
+}
+
+// announced refuses trailers that would change what the head said. Trailers are dropped, but others may believe them.
+func announced(list []byte) error {
+	for len(list) > 0 {
+		var name []byte
+		name, list = h1.Item(list)
+		switch string(bytes.ToLower(name)) {
+		case "content-length", "transfer-encoding", "content-encoding", "content-type", "content-range", "trailer", "host", "connection":
+			return malformed("trailer that belongs into the head")
 		}
 	}
 	return nil
@@ -147,7 +197,7 @@ func (h *head) transferEncoding(v []byte) error {
 	if h.chunked {
 		return malformed("more than one transfer-encoding")
 	}
-	if !equalFold(v, "chunked") {
+	if !h1.Is(v, "chunked") {
 		return malformed("transfer-encoding is not chunked")
 	}
 	h.chunked = true
@@ -156,15 +206,11 @@ func (h *head) transferEncoding(v []byte) error {
 
 func (h *head) connection(v []byte) {
 	for len(v) > 0 {
-		item := v
-		if i := bytes.IndexByte(v, ','); i >= 0 {
-			item, v = v[:i], v[i+1:]
-		} else {
-			v = nil
-		}
-		item = trim(item)
-		h.close = h.close || equalFold(item, "close")
-		h.keepAlive = h.keepAlive || equalFold(item, "keep-alive")
+		var option []byte
+		option, v = h1.Item(v)
+		h.close = h.close || h1.Is(option, "close")
+		h.keepAlive = h.keepAlive || h1.Is(option, "keep-alive")
+		h.switches = h.switches || h1.Is(option, "upgrade")
 	}
 }
 
@@ -191,7 +237,7 @@ func (h *head) persistent() bool {
 func keepAliveTimeout(v []byte) time.Duration {
 	const name = "timeout="
 	for i := 0; i+len(name) <= len(v); i++ {
-		if !equalFold(v[i:i+len(name)], name) {
+		if !h1.Is(v[i:i+len(name)], name) {
 			continue
 		}
 		seconds := 0
@@ -207,57 +253,3 @@ func keepAliveTimeout(v []byte) time.Duration {
 }
 
 func malformed(why string) error { return fmt.Errorf("%s: %w", why, ErrMalformed) }
-
-// tokenChar says whether c may stand in a token (RFC 9110, 5.6.2).
-func tokenChar(c byte) bool {
-	const (
-		digits  = 0x3ff << '0'
-		letters = 0x3ffffff
-		low     = 1<<'!' | 1<<'#' | 1<<'$' | 1<<'%' | 1<<'&' | 1<<'\'' | 1<<'*' | 1<<'+' | 1<<'-' | 1<<'.' | digits
-		high    = letters<<('A'-64) | letters<<('a'-64) | 1<<('^'-64) | 1<<('_'-64) | 1<<('`'-64) | 1<<('|'-64) | 1<<('~'-64)
-	)
-	switch {
-	case c < 64:
-		return uint64(low)>>c&1 != 0
-	case c < 128:
-		return uint64(high)>>(c-64)&1 != 0
-	}
-	return false
-}
-
-// cleanText says that b has no control characters but tabs.
-func cleanText(b []byte) bool {
-	for _, c := range b {
-		if (c < ' ' && c != '\t') || c == 0x7f {
-			return false
-		}
-	}
-	return true
-}
-
-func trim(b []byte) []byte {
-	for len(b) > 0 && (b[0] == ' ' || b[0] == '\t') {
-		b = b[1:]
-	}
-	for len(b) > 0 && (b[len(b)-1] == ' ' || b[len(b)-1] == '\t') {
-		b = b[:len(b)-1]
-	}
-	return b
-}
-
-// equalFold compares ASCII; lower must be lower case.
-func equalFold(b []byte, lower string) bool {
-	if len(b) != len(lower) {
-		return false
-	}
-	for i := range b {
-		c := b[i]
-		if 'A' <= c && c <= 'Z' {
-			c |= 0x20
-		}
-		if c != lower[i] {
-			return false
-		}
-	}
-	return true
-}

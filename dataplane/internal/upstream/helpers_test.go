@@ -13,6 +13,8 @@ import (
 	"time"
 
 	"go.uber.org/goleak"
+
+	"fairway/dataplane/internal/sock"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -99,16 +101,17 @@ func newPool(t testing.TB, o Options) *Pool {
 	if o.AllowCIDRs == nil {
 		o.AllowCIDRs = loopback
 	}
-	p := New(o)
+	var parts sync.WaitGroup
 	ctx, cancel := context.WithCancel(context.Background())
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		_ = p.Run(ctx)
-	}()
+	if lookout, err := sock.NewLookout(); err == nil {
+		o.Lookout = lookout
+		parts.Go(func() { _ = lookout.Run(ctx) })
+	}
+	p := New(o)
+	parts.Go(func() { _ = p.Run(ctx) })
 	t.Cleanup(func() {
 		cancel()
-		<-done
+		parts.Wait()
 		for _, s := range p.Stats() {
 			if s.Open != 0 || s.Waiting != 0 {
 				t.Errorf("connections left when the pool was stopped: %+v", s)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/tls"
 	"net/url"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -52,12 +53,14 @@ type host struct {
 	maxAge time.Duration
 	config *tls.Config // nil = plain
 	proxy  *url.URL
+	warmer *warmer
 
 	mu      sync.Mutex
 	idle    []*conn
 	open    int       // idle, in use and being dialled
 	waiters []*waiter // first come first
 	gone    bool      // taken out of the pool
+	unused  uint64    // connections that the upstream closed before they had served
 	used    time.Time
 	counts  counts
 }
@@ -129,12 +132,7 @@ func (h *host) acquire(p *Pool, call *Call, t *Target, fresh bool, now time.Time
 	if err != nil {
 		h.leave()
 	}
-	h.count(func(n *counts) {
-		n.dials++
-		if err != nil {
-			n.dialErrors++
-		}
-	})
+	h.dialled(err)
 	return c, err
 }
 
@@ -175,22 +173,7 @@ func (h *host) wait(call *Call, w *waiter, limit time.Duration) (*conn, *Error) 
 
 // usable says whether an idle connection may serve again.
 func (h *host) usable(c *conn, now time.Time) bool {
-	if c.expired(now, h.maxAge) {
-		return false
-	}
-	if !c.live.readable() {
-		return true
-	}
-	if c.nc == c.tcp {
-		return false
-	}
-	// Under TLS there may be a session ticket, which is nothing to fear, or a goodbye: only reading tells.
-	var one [1]byte
-	if c.armRead(now.Add(time.Millisecond)) != nil {
-		return false
-	}
-	_, err := c.nc.Read(one[:])
-	return isTimeout(err)
+	return !c.expired(now, h.maxAge) && c.clean()
 }
 
 // expired says whether a connection has idled too long, for us or for the upstream.
@@ -201,6 +184,7 @@ func (c *conn) expired(now time.Time, maxAge time.Duration) bool {
 
 // release takes back a connection that can serve again.
 func (h *host) release(c *conn) {
+	c.kept = true
 	h.mu.Lock()
 	if len(h.waiters) > 0 && !h.gone {
 		w := h.waiters[0]
@@ -209,13 +193,34 @@ func (h *host) release(c *conn) {
 		h.mu.Unlock()
 		return
 	}
-	if h.gone || len(h.idle) >= h.keep {
+	if h.gone || len(h.idle) >= h.keep || c.sock.HungUp() { // from here on hungUp finds it
+		if c.served == 0 {
+			h.unused++
+		}
 		h.mu.Unlock()
 		h.discard(c)
 		return
 	}
 	h.idle = append(h.idle, c)
 	h.mu.Unlock()
+}
+
+// hungUp takes an idle connection out that the upstream has closed.
+func (h *host) hungUp(c *conn) {
+	h.mu.Lock()
+	i := slices.Index(h.idle, c)
+	if i >= 0 {
+		h.idle = slices.Delete(h.idle, i, i+1)
+		h.counts.stale++
+		if c.served == 0 {
+			h.unused++
+		}
+	}
+	h.mu.Unlock()
+	if i >= 0 {
+		h.discard(c)
+		h.warmer.nudge()
+	}
 }
 
 // discard closes a connection that was counted as open.

@@ -73,6 +73,7 @@ type collector struct {
 	p                                                                   *Pool
 	conns, dials, dialErrors, kept, waits, waitTimeouts, stale, retries *prometheus.Desc
 	errors, aborts                                                      *prometheus.Desc
+	warm, warmWanted, warmFailures                                      *prometheus.Desc
 }
 
 func newCollector(p *Pool) *collector {
@@ -91,6 +92,9 @@ func newCollector(p *Pool) *collector {
 		retries:      d("stale_retries_total", "Requests sent again because a kept connection was closed in use."),
 		errors:       d("errors_total", "Requests that failed, by how far they had come.", "phase"),
 		aborts:       d("aborts_total", "Requests that the caller gave up."),
+		warm:         d("warm_connections", "Idle connections of the targets that are kept warm."),
+		warmWanted:   d("warm_wanted", "Connections that are to be kept open for targets that are kept warm."),
+		warmFailures: d("warm_failures_total", "Connections that could not be opened ahead of need."),
 	}
 }
 
@@ -111,8 +115,11 @@ func (c *collector) Collect(ch chan<- prometheus.Metric) {
 	counter := func(d *prometheus.Desc, v uint64, labels ...string) {
 		ch <- prometheus.MustNewConstMetric(d, prometheus.CounterValue, float64(v), labels...)
 	}
-	ch <- prometheus.MustNewConstMetric(c.conns, prometheus.GaugeValue, float64(idle), "idle")
-	ch <- prometheus.MustNewConstMetric(c.conns, prometheus.GaugeValue, float64(open-idle), "active")
+	gauge := func(d *prometheus.Desc, v float64, labels ...string) {
+		ch <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, v, labels...)
+	}
+	gauge(c.conns, float64(idle), "idle")
+	gauge(c.conns, float64(open-idle), "active")
 	counter(c.dials, sum.dials)
 	counter(c.dialErrors, sum.dialErrors)
 	counter(c.kept, sum.kept)
@@ -124,4 +131,7 @@ func (c *collector) Collect(ch chan<- prometheus.Metric) {
 		counter(c.errors, c.p.errors[phase].Load(), phase.String())
 	}
 	counter(c.aborts, c.p.aborts.Load())
+	gauge(c.warm, float64(c.p.warmNow()))
+	gauge(c.warmWanted, float64(c.p.warmer.wanted.Load()))
+	counter(c.warmFailures, c.p.warmer.failures.Load())
 }

@@ -7,10 +7,13 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/klauspost/compress/gzip"
 )
 
 const (
 	defaultMaxConns  = 1024
+	defaultMaxWarm   = 512
 	defaultKeepIdle  = 90 * time.Second
 	defaultDial      = 10 * time.Second
 	defaultTLS       = 10 * time.Second
@@ -35,6 +38,8 @@ type Pool struct {
 	errors    [PhaseBody + 1]atomic.Uint64 // by phase
 	aborts    atomic.Uint64
 	past      counts // of forgotten hosts; under grow
+	inflaters sync.Pool
+	warmer    warmer
 }
 
 // New returns a pool. It works without Run, but then nothing closes idle connections until they are found expired.
@@ -42,11 +47,14 @@ func New(o Options) *Pool {
 	o.MaxConnsPerHost = or(o.MaxConnsPerHost, defaultMaxConns)
 	o.MaxIdlePerHost = or(o.MaxIdlePerHost, o.MaxConnsPerHost)
 	o.IdleTimeout = or(o.IdleTimeout, defaultKeepIdle)
+	o.MaxWarm = or(o.MaxWarm, defaultMaxWarm)
 	p := &Pool{o: o, guard: newGuard(o.AllowCIDRs), slabs: newSlabs(), log: o.Log}
 	if p.log == nil {
 		p.log = slog.New(slog.DiscardHandler)
 	}
 	p.responses.New = func() any { return new(Response) }
+	p.inflaters.New = func() any { return new(gzip.Reader) }
+	p.warmer.wake = make(chan struct{}, 1)
 	p.hosts.Store(&map[key]*host{})
 	if o.Registry != nil {
 		if err := o.Registry.Register(newCollector(p)); err != nil {
@@ -56,9 +64,12 @@ func New(o Options) *Pool {
 	return p
 }
 
-// Run closes connections that have idled too long until ctx ends. Then it closes all idle ones and the pool: Do fails,
-// responses under way go on and their connections close when they end.
+// Run closes connections that have idled too long, and opens those that Warm asked for, until ctx ends. Then it closes all
+// idle ones and the pool: Do fails, responses under way go on and their connections close when they end.
 func (p *Pool) Run(ctx context.Context) error {
+	var wg sync.WaitGroup
+	defer wg.Wait()
+	wg.Go(func() { p.warmer.run(ctx, p) })
 	tick := time.NewTicker(min(max(p.o.IdleTimeout/4, time.Second), 15*time.Second))
 	defer tick.Stop()
 	for {

@@ -57,8 +57,8 @@ func TestClosedWhileIdle(t *testing.T) {
 				read <- struct{}{}
 				<-closed
 			}
-			if s := p.Stats()[0]; s.Stale != 1 || s.Retries != 0 || s.Dials != 2 {
-				t.Errorf("stats = %+v, want one stale connection and no retry", s)
+			if s := p.Stats()[0]; s.Stale < 1 || s.Retries != 0 || s.Dials != 2 { // the second may have been seen to close, too
+				t.Errorf("stats = %+v, want a stale connection and no retry", s)
 			}
 		})
 	}
@@ -143,12 +143,7 @@ func TestStaleRetry(t *testing.T) {
 				}
 				return
 			}
-			phase := tt.phase
-			if e := (*Error)(nil); tt.stream && errors.As(err, &e) && e.Phase == PhaseWrite {
-				// The body goes out beside the reading; its goroutine may not have said yet that it is done.
-				phase = PhaseWrite
-			}
-			e := wantError(t, err, phase, nil)
+			e := wantError(t, err, tt.phase, nil)
 			if !e.Reused || served.Load() != 2 {
 				t.Errorf("error %+v after %d requests, want Reused and 2", e, served.Load())
 			}

@@ -5,43 +5,49 @@ import (
 	"io"
 	"time"
 
-	"github.com/valyala/fasthttp"
+	"fairway/pkg/h1"
 )
 
-// maxPooledHead: the header of a larger response is left to the garbage collector, so that one such response does not
-// make every later one hold as much.
-const maxPooledHead = 16 << 10
-
 // Response is a response whose body is still to be read. One goroutine uses it. It must be closed, and not be used after
-// that.
+// that, nor what Get and Fields returned.
 type Response struct {
-	Header        fasthttp.ResponseHeader // without the framing's meaning: Read delivers the body decoded
+	header        // without the framing's meaning: Read delivers the body decoded
 	Status        int
 	ContentLength int64 // of the body; -1 = known only at its end
-	Reused        bool  // the connection had served before
+	Reused        bool  // the connection was open before: it had served, or was opened ahead of need
 
-	pool *Pool
-	call *Call
-	own  Call
-	c    *conn // nil once the body has ended or failed
-	body body
-	idle time.Duration
-	up   *upload // nil = written before the head came
-	stop func() bool
-	keep bool  // the connection may serve again if the body ends well
-	big  bool  // see maxPooledHead
-	err  error // what every further Read returns
+	pool    *Pool
+	call    *Call
+	own     Call
+	c       *conn // nil once the body has ended or failed
+	body    body
+	sitting sitting
+	content *content // nil = the content is not encoded
+	up      *upload  // nil = written before the head came
+	stop    func() bool
+	keep    bool  // the connection may serve again if the body ends well
+	err     error // what every further read of the body, still encoded, returns
 }
 
-// start makes r the response that h describes.
-func (r *Response) start(c *conn, h *head, req *Request, up *upload, sent bool) {
-	r.Status, r.Reused, r.ContentLength = h.status, c.served > 0, -1
-	r.c, r.up, r.idle = c, up, or(req.Target.Idle, defaultIdle)
+// start makes r the response that h describes, whose head is the first size buffered bytes.
+func (r *Response) start(c *conn, h *head, size int, req *Request, up *upload, sent bool) {
+	s := r.pool.slabs
+	r.header.keep(s, c.buffered()[:size], h.fields)
+	c.r += size
+	if c.r == c.w {
+		c.unbuffer(s)
+	}
+	r.Status, r.Reused, r.ContentLength = h.status, c.kept, -1
+	r.c, r.up = c, up
 	r.keep = sent && h.persistent()
-	r.big = h.line > maxPooledHead
 	c.served++
 	c.keepFor = h.keepFor
+	c.expect(or(req.Target.Idle, defaultIdle))
 	r.body = body{}
+	if h.status == 101 { // a Tunnel
+		r.keep = false
+		return
+	}
 	switch {
 	case h.status == 204 || h.status == 304 || isHead(req.Head):
 		r.ContentLength = 0
@@ -60,15 +66,26 @@ func (r *Response) start(c *conn, h *head, req *Request, up *upload, sent bool) 
 		r.body.framing = framedByClose
 		r.keep = false
 	}
+	if h.coding != unwrapped {
+		r.decode(h.coding)
+	}
 	if r.body.ended {
 		_ = r.finish()
 	}
 }
 
-// Read reads the body with its transfer coding taken out. It returns as soon as something has come, reads from the
-// network right into p (so p should hold a few KiB), and returns io.EOF with the last bytes or after them. Other errors
-// are *Error; a body that ends before its framing says so is one.
+// Read reads the body with its transfer coding and its content coding taken out. It returns as soon as something has come,
+// reads from the network right into p (so p should hold a few KiB), and returns io.EOF with the last bytes or after them.
+// Other errors are *Error; a body that ends before its framing says so is one.
 func (r *Response) Read(p []byte) (int, error) {
+	if r.content != nil {
+		return r.content.Read(p)
+	}
+	return r.read(p)
+}
+
+// read reads the body with its transfer coding taken out.
+func (r *Response) read(p []byte) (int, error) {
 	if r.err != nil {
 		return 0, r.err
 	}
@@ -76,7 +93,7 @@ func (r *Response) Read(p []byte) (int, error) {
 		return 0, nil
 	}
 	for {
-		n, err := r.c.read(r.pool.slabs, p, r.idle)
+		n, err := r.c.read(r.pool.slabs, p)
 		if n > 0 {
 			n, bad := r.body.decode(p[:n])
 			switch {
@@ -88,24 +105,30 @@ func (r *Response) Read(p []byte) (int, error) {
 				return n, nil
 			}
 		}
-		if r.body.framing == framedByClose && errors.Is(err, io.EOF) {
-			return 0, r.finish()
-		}
 		if err != nil {
-			if errors.Is(err, io.EOF) {
-				err = io.ErrUnexpectedEOF
-			}
-			return 0, r.fail(err)
+			return 0, r.cut(err)
 		}
 	}
 }
 
-// finish notes that the body was read to its end, and gives the connection back unless the request is still being sent.
+// cut ends a body when its connection can no longer be read: well, if that is how it ends, or badly.
+func (r *Response) cut(err error) error {
+	if errors.Is(err, io.EOF) {
+		if r.body.framing == framedByClose {
+			return r.finish()
+		}
+		err = io.ErrUnexpectedEOF
+	}
+	return r.fail(err)
+}
+
+// finish notes that the body was read to its end, and gives the connection back unless the request is still being sent, or
+// the content is still to be judged.
 // That the upload's goroutine is behind the response it caused is usual; Close gives it the time to say so.
 func (r *Response) finish() error {
 	r.err = io.EOF
 	r.keep = r.keep && !r.body.excess && len(r.c.buffered()) == 0
-	if r.up == nil || r.up.complete(0) {
+	if r.content == nil && r.up.complete(0) {
 		r.giveBack()
 	}
 	return io.EOF
@@ -163,7 +186,8 @@ func (r *Response) join() {
 // everything about it was in order; else it is closed. Close returns nil always.
 func (r *Response) Close() error {
 	if r.c != nil {
-		r.keep = r.keep && errors.Is(r.err, io.EOF) && r.up.complete(uploadGrace)
+		whole := errors.Is(r.err, io.EOF) && (r.content == nil || errors.Is(r.content.err, io.EOF))
+		r.keep = r.keep && whole && r.up.complete(uploadGrace)
 		r.giveBack()
 	}
 	r.recycle()
@@ -176,16 +200,16 @@ func (r *Response) Abort() { r.call.Abort() }
 
 // recycle makes r ready for the next request.
 func (r *Response) recycle() {
-	clean := !r.big
-	if r.stop != nil && !r.stop() {
-		clean = false // the context's end may still be aborting r
-	}
+	clean := r.stop == nil || r.stop() // else the context's end may still be aborting r
 	p := r.pool
+	if r.content != nil {
+		r.content.close(p)
+	}
+	r.forget(p.slabs)
 	r.own.Reset()
-	r.pool, r.call, r.c, r.up, r.stop, r.err = nil, nil, nil, nil, nil, nil
-	r.keep, r.big, r.body = false, false, body{}
+	r.pool, r.call, r.c, r.content, r.up, r.stop, r.err = nil, nil, nil, nil, nil, nil, nil
+	r.keep, r.body, r.sitting = false, body{}, sitting{}
 	if clean {
-		r.Header.Reset()
 		p.responses.Put(r)
 	}
 }
@@ -204,7 +228,7 @@ type body struct {
 	ended   bool
 	excess  bool  // more came than belongs to the body
 	left    int64 // framedByLength
-	chunks  chunks
+	chunks  h1.Chunks
 }
 
 // decode keeps what belongs to the body, at the front of p, and returns how much that is.
@@ -217,8 +241,8 @@ func (b *body) decode(p []byte) (int, error) {
 		b.excess = n < len(p)
 		return n, nil
 	case framedByChunks:
-		n, used, err := b.chunks.decode(p)
-		b.ended = b.chunks.state == chunkEnd
+		n, used, err := b.chunks.Decode(p)
+		b.ended = b.chunks.Ended()
 		b.excess = used < len(p)
 		return n, err
 	default:

@@ -3,7 +3,6 @@ package upstream
 import (
 	"fmt"
 	"io"
-	"sync"
 	"time"
 )
 
@@ -14,53 +13,47 @@ const afterFailure = time.Second
 // uploadGrace is how long a connection whose response has ended waits for its request to have been sent.
 const uploadGrace = 20 * time.Millisecond
 
-// upload writes a large or streamed request while the response is awaited, because an upstream may answer before it has
-// read everything. Its goroutine ends with the connection: whoever starts one waits for done.
+// upload writes what of a request does not go out at once, while the response is awaited. Its goroutine ends with the
+// connection: whoever starts one waits for done. A nil upload is one that was not needed.
 type upload struct {
 	done chan struct{}
 	err  error // after done
-
-	mu     sync.Mutex
-	headed bool // the response's head has come: the read deadline is the reader's
+	seen bool  // the reader knows that it has ended
 }
 
-// startUpload takes over the connection's write side, and its read deadline until head is called: nothing limits the
-// wait for the response while the upload makes progress.
-func startUpload(c *conn, s *slabs, req *Request, firstByte time.Duration) *upload {
+// startUpload takes over the connection's write side, sent bytes of the request having been written.
+func startUpload(c *conn, s *slabs, req *Request, sent int) *upload {
 	u := &upload{done: make(chan struct{})}
-	_ = c.armRead(time.Time{})
 	go func() {
-		defer close(u.done)
-		u.err = send(c, s, req, firstByte)
-		u.mu.Lock()
-		defer u.mu.Unlock()
-		if !u.headed {
-			limit := firstByte
-			if u.err != nil {
-				limit = afterFailure
-			}
-			_ = c.tcp.SetReadDeadline(time.Now().Add(limit))
+		u.err = send(c, s, req, sent)
+		close(u.done)
+		if u.err != nil {
+			_ = c.sock.SetReadDeadline(time.Unix(1, 0)) // wakes the reader, who then waits for afterFailure
 		}
 	}()
 	return u
 }
 
-// head says that the response's head has come.
-func (u *upload) head() {
-	u.mu.Lock()
-	u.headed = true
-	u.mu.Unlock()
+// judged says that the upload has no say in how long the response is awaited.
+func (u *upload) judged() bool { return u == nil || u.seen }
+
+// result says whether the upload has ended, and its error.
+func (u *upload) result() (ended bool, err error) {
+	select {
+	case <-u.done:
+		return true, u.err
+	default:
+		return false, nil
+	}
 }
 
 // complete says whether all was sent, and waits up to grace for it.
 func (u *upload) complete(grace time.Duration) bool {
-	select {
-	case <-u.done:
-		return u.err == nil
-	default:
+	if u == nil {
+		return true
 	}
-	if grace == 0 {
-		return false
+	if ended, err := u.result(); ended || grace == 0 {
+		return ended && err == nil
 	}
 	timer := time.NewTimer(grace)
 	defer timer.Stop()
@@ -72,36 +65,22 @@ func (u *upload) complete(grace time.Duration) bool {
 	}
 }
 
-// failed returns the error that ended the upload, nil while it runs.
-func (u *upload) failed() error {
-	select {
-	case <-u.done:
-		return u.err
-	default:
-		return nil
+// send writes the request but for its first sent bytes. The connection bounds each stretch without progress.
+func send(c *conn, s *slabs, req *Request, sent int) error {
+	head := req.Head[min(sent, len(req.Head)):]
+	body := req.Body[max(0, sent-len(req.Head)):]
+	if !c.secured() && len(body) > 0 {
+		return c.sock.WriteBoth(head, body)
 	}
-}
-
-// send writes the request in pieces, each within limit.
-func send(c *conn, s *slabs, req *Request, limit time.Duration) error {
-	put := func(b []byte) error {
-		if err := c.tcp.SetWriteDeadline(time.Now().Add(limit)); err != nil {
+	for _, part := range [2][]byte{head, body} {
+		if len(part) == 0 {
+			continue
+		}
+		if _, err := c.rw.Write(part); err != nil {
 			return err
 		}
-		_, err := c.nc.Write(b)
-		return err
-	}
-	if err := put(req.Head); err != nil {
-		return err
 	}
 	if req.BodyStream == nil {
-		for b := req.Body; len(b) > 0; {
-			n := min(len(b), inlineBody)
-			if err := put(b[:n]); err != nil {
-				return err
-			}
-			b = b[n:]
-		}
 		return nil
 	}
 	buf := s.large.Get().(*[]byte)
@@ -109,7 +88,7 @@ func send(c *conn, s *slabs, req *Request, limit time.Duration) error {
 	for left := req.BodySize; left > 0; {
 		n, err := req.BodyStream.Read((*buf)[:min(left, int64(len(*buf)))])
 		if n > 0 {
-			if err := put((*buf)[:n]); err != nil {
+			if _, err := c.rw.Write((*buf)[:n]); err != nil {
 				return err
 			}
 			left -= int64(n)

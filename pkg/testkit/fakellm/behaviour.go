@@ -6,7 +6,8 @@ import (
 )
 
 // Behaviour says how an account answers. The zero value is healthy. Fields combine where that makes sense: a stream
-// can be slow, without usage, and die. The constructors below make the usual ones.
+// can be slow, without usage, and die. The constructors below make the usual ones. What is said of streams holds for each
+// response in a realtime session, whose events are counted from response.created on.
 type Behaviour struct {
 	// Times limits the behaviour to so many requests; the account is healthy afterwards. 0 = for good.
 	Times int
@@ -54,7 +55,8 @@ const (
 	RST
 	// FIN closes the connection in the middle of the body: no last chunk, or fewer bytes than Content-Length says.
 	FIN
-	// CleanEnd ends a stream as HTTP wants, with the last chunk, but without [DONE]. Other responses ignore it.
+	// CleanEnd ends a stream as HTTP wants, with the last chunk, but without [DONE], and a realtime session with a Close
+	// frame, but without response.done. Other responses ignore it.
 	CleanEnd
 )
 

@@ -8,7 +8,8 @@ import (
 
 // Counters are what the provider did for a credential or a model. Tokens are those of finished requests only.
 type Counters struct {
-	// Started requests passed every check and named a known credential and a served model.
+	// Started requests passed every check and named a known credential and a served model. In a realtime session each
+	// response is a request.
 	Started int64
 	// Finished requests are those whose whole, successful response was written without an error. Errors that an
 	// account was told to answer do not finish.

@@ -62,7 +62,7 @@ func (p *Provider) inspectHead(r *http.Request) []*apiError {
 		if n := len(r.Header.Values(name)); n > 1 && single(name) {
 			bad(name, "header %s came %d times", name, n)
 		}
-		if forbidden(name) {
+		if forbidden(name) && (name != "Upgrade" || !isRealtime(r)) {
 			bad(name, "header %s must not come through", name)
 		}
 		for _, value := range r.Header.Values(name) {
@@ -72,7 +72,7 @@ func (p *Provider) inspectHead(r *http.Request) []*apiError {
 		}
 	}
 	for _, token := range tokens(r.Header.Values("Connection")) {
-		if token != "keep-alive" && token != "close" {
+		if token != "keep-alive" && token != "close" && (token != "upgrade" || !isRealtime(r)) {
 			bad("Connection", "header Connection names %q", token)
 		}
 	}
@@ -83,6 +83,9 @@ func (p *Provider) inspectHead(r *http.Request) []*apiError {
 	}
 	if r.Method == http.MethodPost {
 		found = append(found, inspectBodyHead(r)...)
+	}
+	if isRealtime(r) {
+		found = append(found, inspectUpgrade(r)...)
 	}
 	return found
 }

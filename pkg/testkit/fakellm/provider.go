@@ -134,7 +134,7 @@ func (p *Provider) Violations() []string {
 }
 
 // Canceled delivers each request whose client left before the response was complete, at the moment the server
-// noticed. Events beyond 4096 that nobody takes are dropped.
+// noticed; a realtime session that was left between two responses, without a Close frame, counts as one. Events beyond 4096 that nobody takes are dropped.
 func (p *Provider) Canceled() <-chan Request { return p.canceled }
 
 // Books returns a snapshot of the counters. A client that has read a response to its end finds it counted.

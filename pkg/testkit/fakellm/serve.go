@@ -70,6 +70,8 @@ func (p *Provider) serveHTTP(w http.ResponseWriter, r *http.Request) {
 		x.serve(decodeCompletion)
 	case route == "POST /v1/embeddings":
 		x.serve(decodeEmbedding)
+	case route == "GET "+realtimePath:
+		x.serveRealtime(r.Context())
 	case route == "GET /v1/models":
 		x.serveModels()
 	case strings.HasPrefix(route, "GET /v1/models/"):

@@ -22,6 +22,8 @@ type Server struct {
 	// conns maps a net.Conn to its *connection.
 	conns sync.Map
 	done  sync.WaitGroup
+	// end ends what the HTTP server does not know any more: WebSocket sessions.
+	end context.CancelFunc
 }
 
 // connection is what is remembered about one client connection.
@@ -68,6 +70,7 @@ func (s *Server) Addr() net.Addr { return s.addr }
 
 // Close ends the server, its connections and every request on them, and waits for the accept loop to end.
 func (s *Server) Close() error {
+	s.end()
 	err := s.http.Close()
 	s.done.Wait()
 	if err != nil && !errors.Is(err, net.ErrClosed) {
@@ -90,7 +93,8 @@ func (p *Provider) serve(ln net.Listener) *Server {
 		p.addHosts(fmt.Sprintf("localhost:%d", tcp.Port))
 	}
 	handler := p.Handler()
-	s := &Server{addr: ln.Addr()}
+	base, end := context.WithCancel(context.Background())
+	s := &Server{addr: ln.Addr(), end: end}
 	s.http = &http.Server{
 		Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			if connectionOf(r).is(CloseReused) {
@@ -99,6 +103,7 @@ func (p *Provider) serve(ln net.Listener) *Server {
 			}
 			handler.ServeHTTP(w, r)
 		}),
+		BaseContext:       func(net.Listener) context.Context { return base },
 		ReadHeaderTimeout: time.Minute,
 		// A client that dies is what tests are about, not news.
 		ErrorLog: log.New(io.Discard, "", 0),
@@ -143,6 +148,11 @@ func abort(w http.ResponseWriter, death Death) {
 		// Not HTTP/1: the server's own way to cut a response.
 		panic(http.ErrAbortHandler)
 	}
+	cut(conn, death)
+}
+
+// cut ends a connection at once, as death says.
+func cut(conn net.Conn, death Death) {
 	if death == RST {
 		inner := conn
 		if t, ok := conn.(*tls.Conn); ok {

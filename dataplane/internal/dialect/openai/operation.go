@@ -24,10 +24,12 @@ const (
 	// Models lists; Model describes one.
 	Models
 	Model
+	// Realtime is a WebSocket connection.
+	Realtime
 )
 
 // Count is how many operations there are, Unknown included: for tables that an Operation indexes.
-const Count = int(Model) + 1
+const Count = int(Realtime) + 1
 
 const modelPrefix = "/v1/models/"
 
@@ -44,6 +46,8 @@ func (o Operation) String() string {
 		return "models"
 	case Model:
 		return "model"
+	case Realtime:
+		return "realtime"
 	}
 	return "unknown"
 }
@@ -61,6 +65,8 @@ func (o Operation) Path() string {
 		return "/v1/models"
 	case Model:
 		return modelPrefix
+	case Realtime:
+		return "/v1/realtime"
 	}
 	return ""
 }
@@ -68,7 +74,7 @@ func (o Operation) Path() string {
 // Method is the one method that the operation answers to.
 func (o Operation) Method() string {
 	switch o {
-	case Models, Model:
+	case Models, Model, Realtime:
 		return "GET"
 	case Chat, Completions, Embeddings:
 		return "POST"
@@ -80,10 +86,10 @@ func (o Operation) Method() string {
 func (o Operation) Streams() bool { return o == Chat || o == Completions }
 
 // Parse reads the target of a request line. Nothing is normalised: what is not byte for byte a path of the API, with or
-// without a query (which is ignored), is Unknown. Only the name behind /v1/models/ is percent-decoded, once, and only
-// into model; it is looked up and never becomes part of another path.
+// without a query, is Unknown. Only the name behind /v1/models/, and model in the query of Realtime, are percent-decoded,
+// once, and only into model; it is looked up and never becomes part of another path. Other queries are ignored.
 func Parse(target []byte) (op Operation, model string) {
-	path, _, _ := bytes.Cut(target, []byte{'?'})
+	path, query, _ := bytes.Cut(target, []byte{'?'})
 	switch string(path) {
 	case "/v1/chat/completions":
 		return Chat, ""
@@ -93,6 +99,8 @@ func Parse(target []byte) (op Operation, model string) {
 		return Embeddings, ""
 	case "/v1/models":
 		return Models, ""
+	case "/v1/realtime":
+		return Realtime, queryModel(string(query))
 	}
 	if len(path) > len(modelPrefix) && string(path[:len(modelPrefix)]) == modelPrefix {
 		name, err := url.PathUnescape(string(path[len(modelPrefix):]))

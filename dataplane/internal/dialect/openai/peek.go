@@ -195,21 +195,35 @@ func known(raw []byte) string {
 		}
 		key = []byte(s)
 	}
-	for _, name := range [...]string{"model", "stream", "stream_options", "include_usage"} {
-		if string(key) == name {
-			return name
-		}
+	switch string(key) {
+	case "model":
+		return "model"
+	case "stream":
+		return "stream"
+	case "stream_options":
+		return "stream_options"
+	case "include_usage":
+		return "include_usage"
 	}
 	// A folded letter takes up to three bytes (K, U+212A); anything longer cannot match.
 	if len(key) < len("model") || len(key) > 3*len("stream_options") {
 		return ""
 	}
 	for _, name := range [...]string{"model", "stream", "stream_options", "include_usage"} {
-		if bytes.EqualFold(key, []byte(name)) {
+		// Nearly all keys stop here: only a letter that takes more than one byte makes up for another length.
+		if (len(key) == len(name) || !ascii(key)) && bytes.EqualFold(key, []byte(name)) {
 			return name
 		}
 	}
 	return ""
+}
+
+func ascii(b []byte) bool {
+	var all byte
+	for _, c := range b {
+		all |= c
+	}
+	return all < 0x80
 }
 
 func quoted(raw []byte) []byte {

@@ -1,6 +1,7 @@
 package openai
 
 import (
+	"bytes"
 	"encoding/json"
 	"strings"
 	"testing"
@@ -197,9 +198,16 @@ func TestPeekAllocatesNothing(t *testing.T) {
 }
 
 func BenchmarkPeek(b *testing.B) {
-	for _, size := range []int{100, 100_000} {
-		body := []byte(`{"model":"gpt-4o","messages":[{"role":"user","content":"` + strings.Repeat("word ", size/5) + `"}],"stream":true}`)
-		b.Run(map[bool]string{true: "100B", false: "100kB"}[size == 100], func(b *testing.B) {
+	message := `{"role":"user","content":"` + strings.Repeat(`say \"word\" `, 12) + `"},`
+	for _, tc := range []struct{ name, messages string }{
+		{"100B", `{"role":"user","content":"` + strings.Repeat("word ", 20) + `"}`},
+		{"1kB", `{"role":"user","content":"` + strings.Repeat("word ", 200) + `"}`},
+		{"100kB", `{"role":"user","content":"` + strings.Repeat("word ", 20_000) + `"}`},
+		{"100kB in messages", strings.TrimSuffix(strings.Repeat(message, 100_000/len(message)), ",")},
+	} {
+		body := []byte(`{"model":"gpt-4o","messages":[` + tc.messages + `],"stream":true,"temperature":0.7}`)
+		b.Run(tc.name, func(b *testing.B) {
+			b.SetBytes(int64(len(body)))
 			b.ReportAllocs()
 			for b.Loop() {
 				if _, f := PeekBody(body); f != nil {
@@ -207,5 +215,19 @@ func BenchmarkPeek(b *testing.B) {
 				}
 			}
 		})
+	}
+}
+
+// TestLastUsage: against the library, wherever the stride cuts.
+func TestLastUsage(t *testing.T) {
+	for _, piece := range []string{usageKey, `usage"`, `"usage`, `""usage""usage"`, "u", ""} {
+		for _, before := range []int{0, 1, 7, 500, usageStride - 7, usageStride, 3 * usageStride} {
+			for after := range usageStride + 20 {
+				b := []byte(usageKey[:3] + strings.Repeat(" ", before) + piece + strings.Repeat("u", after))
+				if got, want := lastUsage(b), bytes.LastIndex(b, []byte(usageKey)); got != want {
+					t.Fatalf("%d bytes, %q, %d bytes: %d, want %d", before, piece, after, got, want)
+				}
+			}
+		}
 	}
 }

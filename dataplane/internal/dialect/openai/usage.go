@@ -20,48 +20,77 @@ const usageKey = `"usage"`
 // wrote cannot pass for one.
 func ParseUsage(window []byte) (money.Tokens, bool) {
 	for end := len(window); ; {
-		i := bytes.LastIndex(window[:end], []byte(usageKey))
+		i := lastUsage(window[:end])
 		if i < 0 {
 			return money.Tokens{}, false
 		}
-		if object, ok := objectAfter(window[i+len(usageKey):]); ok {
-			if t, ok := readUsage(object); ok {
-				return t, true
-			}
+		if t, ok := readUsage(window[i+len(usageKey):]); ok {
+			return t, true
 		}
 		end = i
 	}
 }
 
-// objectAfter returns the object that follows a member's name: a colon, and {…} that ends within b.
-func objectAfter(b []byte) ([]byte, bool) {
-	s := scanner{b: b}
-	s.space()
-	if !s.take(':') {
-		return nil, false
+// usageStride is how much of a window is searched at once, from its end on: usage is nearly always in the last of it.
+const usageStride = 128
+
+// lastUsage is where the last "usage" of b begins, or -1. The library's search from the end goes byte by byte; its search
+// from the start does not, and stops less often for a letter than for a quote.
+func lastUsage(b []byte) int {
+	word := []byte(usageKey[1:])
+	for end := len(b); end >= len(usageKey); {
+		start := max(0, end-usageStride)
+		last := -1
+		for at := start + 1; at < end; {
+			i := bytes.Index(b[at:end], word)
+			if i < 0 {
+				break
+			}
+			if b[at+i-1] == '"' {
+				last = at + i - 1
+			}
+			at += i + 1
+		}
+		if last >= 0 || start == 0 {
+			return last
+		}
+		end = start + len(usageKey) - 1 // one may lie across
 	}
-	s.space()
-	start := s.at
-	if start >= len(b) || b[start] != '{' || !s.value() {
-		return nil, false
-	}
-	return b[start:s.at], true
+	return -1
 }
 
-// readUsage reads the counts of a usage object; false when none is there.
-func readUsage(object []byte) (t money.Tokens, found bool) {
-	s := scanner{b: object, at: 1}
-	s.members(func(key []byte) bool {
+// objectAfter says whether an object follows a member's name: a colon, and {…} that ends within b.
+func objectAfter(b []byte) bool {
+	s := scanner{b: b}
+	return s.openAfter() && s.members(func([]byte) bool { return s.value() }) == ""
+}
+
+// openAfter walks a colon and an opening brace.
+func (s *scanner) openAfter() bool {
+	s.space()
+	if !s.take(':') {
+		return false
+	}
+	s.space()
+	return s.take('{')
+}
+
+// readUsage reads the counts of the usage object that follows its name; false when none is there, or no whole object.
+func readUsage(b []byte) (t money.Tokens, found bool) {
+	s := scanner{b: b}
+	if !s.openAfter() {
+		return t, false
+	}
+	err := s.members(func(key []byte) bool {
 		switch string(key) {
 		case "prompt_tokens":
 			return s.count(&t.Input, &found)
 		case "completion_tokens":
 			return s.count(&t.Output, &found)
 		case "prompt_tokens_details":
-			if s.at >= len(s.b) || s.b[s.at] != '{' {
+			if !s.take('{') {
 				return s.value()
 			}
-			s.at++
 			details := s.members(func(key []byte) bool {
 				if string(key) == "cached_tokens" {
 					var ignored bool
@@ -74,7 +103,7 @@ func readUsage(object []byte) (t money.Tokens, found bool) {
 		return s.value()
 	})
 	t.Cached = min(t.Cached, t.Input)
-	return t, found
+	return t, found && err == ""
 }
 
 // count reads a number of tokens into n. A value that is none leaves n alone.
@@ -115,7 +144,7 @@ func IsUsageEvent(event []byte) bool {
 	if i < 0 {
 		return false
 	}
-	if _, ok := objectAfter(event[i+len(usageKey):]); !ok {
+	if !objectAfter(event[i+len(usageKey):]) {
 		return false
 	}
 	data := sse.Data(event)
@@ -125,28 +154,35 @@ func IsUsageEvent(event []byte) bool {
 
 // What starts the part of an event that holds generated text: chat's deltas, and the text of completions.
 const (
-	deltaKey = `"delta":`
-	textKey  = `"text":`
+	deltaKey = `"delta"`
+	textKey  = `"text"`
 )
 
 // OutputText is about how many bytes of generated text a piece of a stream carries. The piece may start and end
 // anywhere; what is cut is not counted. For estimates.
 func OutputText(piece []byte) int {
-	total := 0
-	for _, key := range [...]string{deltaKey, textKey} {
-		for rest := piece; ; {
-			i := bytes.Index(rest, []byte(key))
-			if i < 0 {
-				break
-			}
-			s := scanner{b: rest[i+len(key):]}
-			if s.value() {
-				total += s.text
-			}
-			rest = rest[i+len(key):]
+	// From colon to colon: a search for the names themselves would stop at every quote.
+	s := scanner{b: piece}
+	for {
+		i := bytes.IndexByte(piece[s.at:], ':')
+		if i < 0 {
+			return s.text
+		}
+		name := piece[:s.at+i]
+		s.at += i + 1
+		if len(name) < len(textKey) || name[len(name)-1] != '"' {
+			continue
+		}
+		if c := name[len(name)-2]; c != deltaKey[len(deltaKey)-2] && c != textKey[len(textKey)-2] {
+			continue
+		}
+		if !bytes.HasSuffix(name, []byte(deltaKey)) && !bytes.HasSuffix(name, []byte(textKey)) {
+			continue
+		}
+		if at, text := s.at, s.text; !s.value() {
+			s.at, s.text = at, text
 		}
 	}
-	return total
 }
 
 // BodyText is about how many bytes of generated text the body of a plain response carries. For estimates.
