@@ -77,10 +77,12 @@ func (f *Filter) Feed(p []byte) []byte {
 // Rest returns what is still held when the stream has ended: an event that was never finished.
 func (f *Filter) Rest() []byte { return f.buf[f.rest:] }
 
-// block is where the last block of an event begins. What the scanner calls an event may begin with blocks of comments.
+// block is where the last block of an event begins. What the scanner calls an event may begin with empty lines, and with
+// blocks of comments.
 func block(event []byte) int {
+	empty := len(event) - len(bytes.TrimLeft(event, "\r\n"))
 	body := bytes.TrimRight(event, "\r\n")
-	return max(after(body, "\n\n"), after(body, "\n\r\n"), after(body, "\r\r"))
+	return max(empty, after(body, "\n\n"), after(body, "\n\r\n"), after(body, "\r\r"))
 }
 
 func after(b []byte, sep string) int {

@@ -17,6 +17,7 @@ const encoded = 2048
 type scanner struct {
 	b    []byte
 	at   int
+	sse  bool   // b is of a stream: JSON may go on in the event's next data line
 	text int    // bytes of text in string values so far
 	err  string // why a method returned false
 }
@@ -39,9 +40,21 @@ func (s *scanner) space() {
 		case ' ', '\n', '\t', '\r':
 			s.at++
 		default:
-			return
+			if !s.nextLine() {
+				return
+			}
 		}
 	}
+}
+
+// nextLine walks over the name of a data line, where one begins.
+func (s *scanner) nextLine() bool {
+	const name = "data:"
+	if !s.sse || s.at == 0 || s.b[s.at-1] != '\n' && s.b[s.at-1] != '\r' || !bytes.HasPrefix(s.b[s.at:], []byte(name)) {
+		return false
+	}
+	s.at += len(name)
+	return true
 }
 
 func (s *scanner) take(c byte) bool {

@@ -61,7 +61,7 @@ func lastUsage(b []byte) int {
 
 // objectAfter says whether an object follows a member's name: a colon, and {…} that ends within b.
 func objectAfter(b []byte) bool {
-	s := scanner{b: b}
+	s := scanner{b: b, sse: true}
 	return s.openAfter() && s.members(func([]byte) bool { return s.value() }) == ""
 }
 
@@ -77,7 +77,7 @@ func (s *scanner) openAfter() bool {
 
 // readUsage reads the counts of the usage object that follows its name; false when none is there, or no whole object.
 func readUsage(b []byte) (t money.Tokens, found bool) {
-	s := scanner{b: b}
+	s := scanner{b: b, sse: true}
 	if !s.openAfter() {
 		return t, false
 	}
