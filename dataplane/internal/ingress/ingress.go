@@ -72,7 +72,8 @@ func (o Options) withDefaults() Options {
 	return o
 }
 
-// Handler answers one request. Both arguments and all that they return are valid until it returns.
+// Handler answers one request. Both arguments and all that they return are valid until it returns, and for its goroutine
+// alone.
 type Handler func(r *Request, w *Response)
 
 // Server serves HTTP/1.1 and 1.0. Create it with New.

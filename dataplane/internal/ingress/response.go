@@ -192,14 +192,14 @@ func (w *Response) write(p []byte) error {
 	case w.err != nil:
 	case w.out == nil:
 		if len(p) > 0 {
-			_, w.err = c.stream.Write(p)
+			_, w.err = c.write(p)
 		}
 	case len(w.out.b)+len(p) <= cap(w.out.b):
 		w.out.b = append(w.out.b, p...)
-		_, w.err = c.stream.Write(w.out.b)
+		_, w.err = c.write(w.out.b)
 	case c.tls != nil:
-		if _, w.err = c.stream.Write(w.out.b); w.err == nil {
-			_, w.err = c.stream.Write(p)
+		if _, w.err = c.write(w.out.b); w.err == nil {
+			_, w.err = c.write(p)
 		}
 	default:
 		w.err = c.sock.WriteBoth(w.out.b, p)
@@ -211,6 +211,14 @@ func (w *Response) write(p []byte) error {
 		w.closes = true
 	}
 	return w.err
+}
+
+// write sends p. Handlers write on the goroutine that reads the connection.
+func (c *conn) write(p []byte) (int, error) {
+	if c.tls != nil {
+		return c.tls.Write(p)
+	}
+	return c.sock.WriteHere(p)
 }
 
 // finish is called when the handler has returned. A response that it began and did not end is cut.

@@ -28,6 +28,23 @@ func (c *Conn) Write(p []byte) (int, error) {
 	return n + m, err
 }
 
+// WriteHere is Write for the goroutine that reads. Within its own Ask or Each the connection cannot be closed for good by
+// anybody, so the write takes no lock.
+func (c *Conn) WriteHere(p []byte) (int, error) {
+	if !c.sitting || c.closed.Load() {
+		return c.Write(p)
+	}
+	c.out = writing{a: p}
+	c.writeStep(uintptr(c.fd))
+	n, err := c.out.n, c.out.err
+	c.out = writing{}
+	if err != nil || n == len(p) {
+		return n, err
+	}
+	m, err := c.writeSlowly(p[n:])
+	return n + m, err
+}
+
 // WriteBoth writes all of a and then all of b, in one system call where the kernel takes both.
 func (c *Conn) WriteBoth(a, b []byte) error {
 	n, err := c.TryWriteBoth(a, b)

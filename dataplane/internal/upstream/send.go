@@ -69,15 +69,19 @@ func (o *sending) Write([]byte) (int, error) {
 		o.up = startUpload(o.c, o.s, o.req, 0)
 		return 0, nil
 	}
+	write := o.c.rw.Write
+	if !o.c.secured() {
+		write = o.c.sock.WriteHere
+	}
 	if len(body) == 0 {
-		return o.c.rw.Write(head)
+		return write(head)
 	}
 	size := len(head) + len(body)
 	if size <= slabSize || (o.c.secured() && size <= inlineCopy) {
 		b := o.s.fitting(size)
 		n := copy(*b, head)
 		n += copy((*b)[n:], body)
-		n, err := o.c.rw.Write((*b)[:n])
+		n, err := write((*b)[:n])
 		o.s.put(b)
 		return n, err
 	}
