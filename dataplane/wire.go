@@ -39,6 +39,7 @@ type proxy struct {
 	upstream   *upstream.Pool
 	spool      *report.Spool
 	reporter   *report.Reporter
+	walk       *gateway.Gateway
 	ingress    *ingress.Server
 	lookout    *sock.Lookout       // nil = not on this system
 	certs      *serve.Certificates // nil = clients speak without TLS
@@ -91,12 +92,12 @@ func (c Config) wire(ctx context.Context, allow []netip.Prefix) (_ *proxy, err e
 	p.upstream = upstream.New(upstream.Options{
 		MaxConnsPerHost: c.MaxUpstreamConns, AllowCIDRs: allow, Lookout: p.lookout, Log: c.Log.With("room", "upstream"), Registry: p.registry,
 	})
-	walk := gateway.New(gateway.Deps{
+	p.walk = gateway.New(gateway.Deps{
 		Snapshots: p.holder, Upstream: p.upstream, Sink: p.spool, Access: p.access, Log: c.Log.With("room", "gateway"), Registry: p.registry,
 	}, gateway.Options{
 		MaxBody: c.MaxBody, MaxBodies: c.MaxBodiesInFlight, MaxRequests: c.MaxRequests, MaxStreams: c.MaxStreams,
 	})
-	p.ingress = ingress.New(walk.Serve, ingress.Options{
+	p.ingress = ingress.New(p.walk.Serve, ingress.Options{
 		MaxConns: c.MaxConns, Grace: c.DrainTimeout, TLS: p.tls(), Lookout: p.lookout, Log: c.Log.With("room", "ingress"), Registry: p.registry,
 	})
 	return p, nil
@@ -144,6 +145,7 @@ func (p *proxy) run(ctx context.Context) error {
 		serve.Part{Name: "lookout", Run: p.lookOut},
 		serve.Part{Name: "upstream", Run: p.upstream.Run},
 		serve.Part{Name: "warm connections", Run: p.keepWarm},
+		serve.Part{Name: "memory", Run: p.returnMemory},
 		serve.Part{Name: "access log", Run: p.logAccess},
 		serve.Part{Name: "certificates", Run: p.followCertificates},
 		serve.Part{Name: "ingress", Run: p.serveClients},

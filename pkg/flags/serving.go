@@ -33,6 +33,7 @@ func Serving(c *cobra.Command, run func(ctx context.Context, log *slog.Logger) e
 			return err
 		}
 		serve.LimitMemory(log)
+		serve.CollectLess()
 		return run(c.Context(), log)
 	}
 }

@@ -40,7 +40,8 @@ func (x *exchange) readBody() *fault.Error {
 			}
 			most := promised
 			if promised < 0 {
-				most = x.g.options.MaxBody + 1 // one byte more tells that the limit was passed
+				// One byte more than the limit tells that it was passed.
+				most = min(4*int64(cap(b.b)), x.g.options.MaxBody+1)
 			}
 			b = x.g.slabs.grow(b, int(most))
 			x.body = b

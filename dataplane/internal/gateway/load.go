@@ -13,6 +13,13 @@ type load struct {
 	requests atomic.Int64 // that go upstream
 	streams  atomic.Int64
 	bodies   atomic.Int64 // bytes of request bodies that are held
+	peak     atomic.Int64 // the most that bodies were since Held
+}
+
+// Held is how many bytes of request bodies are held, and the most that there were since the last call.
+func (g *Gateway) Held() (now, peak int64) {
+	now = g.load.bodies.Load()
+	return now, g.load.peak.Swap(now)
 }
 
 // taken is what one request has taken of it.
@@ -45,7 +52,14 @@ func (x *exchange) admitStream() *fault.Error {
 // hold takes memory for n bytes more of a request's body.
 func (x *exchange) hold(n int64) *fault.Error {
 	x.taken.bytes += n
-	if x.g.load.bodies.Add(n) > x.g.options.MaxBodies {
+	held := x.g.load.bodies.Add(n)
+	for {
+		peak := x.g.load.peak.Load()
+		if held <= peak || x.g.load.peak.CompareAndSwap(peak, held) {
+			break
+		}
+	}
+	if held > x.g.options.MaxBodies {
 		return x.overloaded("the proxy holds too many request bodies")
 	}
 	return nil

@@ -45,9 +45,16 @@ func (s *slabs) put(b *slab) {
 	}
 }
 
-// grow returns a slab with the bytes of b and room for more than it had, max at most; b is taken back.
+// growsTo is from which size on a slab grows to all that may come, so that little is copied and left to the collector.
+const growsTo = 1 << 20
+
+// grow returns a slab with the bytes of b and room for more than it had, most at most; b is taken back.
 func (s *slabs) grow(b *slab, most int) *slab {
-	next := s.get(min(4*cap(b.b), most))
+	room := min(4*cap(b.b), most)
+	if cap(b.b) >= growsTo {
+		room = most
+	}
+	next := s.get(room)
 	next.b = append(next.b, b.b...)
 	s.put(b)
 	return next

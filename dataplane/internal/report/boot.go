@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"hash/crc32"
+	"runtime"
 	"slices"
 )
 
@@ -80,6 +81,7 @@ type boot struct {
 	over    bool
 	epoch   epoch
 	corrupt uint64
+	batch   []Record // memory of next
 }
 
 var (
@@ -179,7 +181,7 @@ func (b *boot) seek(watermark uint64) error {
 	return b.settle(at)
 }
 
-// next reads a batch of at most so many records and maxBatchBytes. to is where the boot is once all of it is acknowledged.
+// next reads a batch of at most so many records and maxBatchBytes, which is valid until the next call. to is where the boot is once all of it is acknowledged.
 func (b *boot) next(most int) (records []Record, to cursor, err error) {
 	if len(b.shelf.numbers()) == 0 {
 		return nil, b.at, nil
@@ -194,7 +196,7 @@ func (b *boot) next(most int) (records []Record, to cursor, err error) {
 	if err != nil {
 		return nil, b.at, onShelf(err)
 	}
-	records = make([]Record, 0, max(0, min(most, l.limit-b.at.slot)))
+	records = slices.Grow(b.batch[:0], max(0, min(most, l.limit-b.at.slot)))
 	bytes := 0
 	to, err = b.walk(b.at, func(r Record) bool {
 		bytes += payloadSize(&r) + messageOverhead
@@ -202,9 +204,19 @@ func (b *boot) next(most int) (records []Record, to cursor, err error) {
 			return false
 		}
 		records = append(records, r)
+		breathe(len(records))
 		return true
 	})
+	b.batch = records
 	return records, to, err
+}
+
+// breathe lets requests go first, again and again while a batch is made: it takes milliseconds, and none of them waits for
+// it.
+func breathe(done int) {
+	if done%64 == 0 {
+		runtime.Gosched()
+	}
 }
 
 // messageOverhead bounds what a record's message is larger than its payload: tags, lengths, 10-byte varints, and

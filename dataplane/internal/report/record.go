@@ -137,6 +137,7 @@ func messages(records []Record) []*syncv1.UsageRecord {
 		m.InputTokens, m.CachedTokens, m.OutputTokens = r.Input, r.Cached, r.Output
 		m.CostNanoUsd, m.PriceVersion = r.CostNanoUSD, r.PriceVersion
 		list[i] = m
+		breathe(i)
 	}
 	return list
 }
