@@ -18,7 +18,7 @@ GOTEST := $(if $(shell command -v $${CC:-gcc} 2>/dev/null),CGO_ENABLED=1 go test
 FUZZTIME ?= 3s
 
 .DEFAULT_GOAL := help
-.PHONY: help build test short lint generate drift breaking fuzz e2e demo bench soak microbench docs clean
+.PHONY: help build test short lint generate drift breaking fuzz e2e demo bench soak hangups microbench docs clean
 
 help: ## list the targets
 	@awk -F':.*## ' '/^[a-z0-9-]+:.*## /{printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -44,6 +44,9 @@ bench: ## side by side with nginx, as processes; BENCH='-quick' or '-only reques
 
 soak: ## 20 minutes of mixed traffic, hang-ups and faults, with plots and a verdict; SOAK='-for 60s' for less
 	go run ./deploy/bench soak $(SOAK)
+
+hangups: ## 100,000 clients that leave in the middle of a request; nothing may be left of them
+	FAIRWAY_HANGUPS=100000 go test -count=1 -v -run TestTrap11HangUpsLeakNothing ./dataplane/internal/gateway
 
 microbench: ## Go benchmarks: hot path, selection, state sync to ten proxies
 	go test -run '^$$' -bench . -benchmem ./pkg/... ./controlplane/... ./dataplane/...

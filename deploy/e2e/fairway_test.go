@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -27,6 +28,7 @@ type installation struct {
 	control string // ops
 	proxies []*proxy
 	server  *process
+	args    []string // of up, beside the usual ones
 }
 
 // proxy is one running data plane.
@@ -37,10 +39,10 @@ type proxy struct {
 }
 
 // up starts `fairway up` on free ports.
-func up(t testing.TB) *installation {
+func up(t testing.TB, args ...string) *installation {
 	t.Helper()
 	ports := freePorts(t, 5)
-	in := &installation{t: t, dataDir: filepath.Join(t.TempDir(), "data"), admin: ports[1], sync: ports[2], control: ports[4]}
+	in := &installation{t: t, dataDir: filepath.Join(t.TempDir(), "data"), admin: ports[1], sync: ports[2], control: ports[4], args: args}
 	in.proxies = []*proxy{{addr: ports[0], ops: ports[3], stateDir: filepath.Join(in.dataDir, "proxy")}}
 	in.startUp()
 	return in
@@ -48,8 +50,9 @@ func up(t testing.TB) *installation {
 
 func (in *installation) startUp() {
 	p := in.proxies[0]
-	in.server = start(in.t, "up", binaries.fairway, "up", "--data-dir", in.dataDir, "--listen", p.addr, "--admin-listen", in.admin,
-		"--sync-listen", in.sync, "--proxy-ops-listen", p.ops, "--control-ops-listen", in.control, "--upstream-allow-cidr", "127.0.0.0/8")
+	args := append([]string{"up", "--data-dir", in.dataDir, "--listen", p.addr, "--admin-listen", in.admin, "--sync-listen", in.sync,
+		"--proxy-ops-listen", p.ops, "--control-ops-listen", in.control, "--upstream-allow-cidr", "127.0.0.0/8"}, in.args...)
+	in.server = start(in.t, "up", binaries.fairway, args...)
 	p.process = in.server
 	in.ready()
 }
@@ -176,6 +179,26 @@ func (p *proxy) client(key string, opts ...option.RequestOption) *openai.Client 
 	c := openai.NewClient(append([]option.RequestOption{
 		option.WithBaseURL("http://" + p.addr + "/v1"), option.WithAPIKey(key), option.WithMaxRetries(0)}, opts...)...)
 	return &c
+}
+
+// metric reads a metric that has no labels.
+func (p *proxy) metric(t testing.TB, name string) float64 {
+	t.Helper()
+	page, err := get("http://"+p.ops+"/metrics", 200)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for line := range strings.Lines(page) {
+		if value, found := strings.CutPrefix(line, name+" "); found {
+			n, err := strconv.ParseFloat(strings.TrimSpace(value), 64)
+			if err != nil {
+				t.Fatalf("%q: %v", line, err)
+			}
+			return n
+		}
+	}
+	t.Fatalf("no metric %s", name)
+	return 0
 }
 
 // provider starts a fake provider that finds fault with nothing by the end of the test.

@@ -33,7 +33,7 @@ func (x *exchange) logAccess(ended time.Time) {
 		Cached:          x.usage.Cached,
 		Output:          x.usage.Output,
 		Estimated:       x.usage.Estimated,
-		CostNanoUSD:     x.record.CostNanoUSD,
+		CostNanoUSD:     x.cost,
 		Error:           x.whatFailed(),
 	}
 	if x.key != nil {

@@ -91,6 +91,7 @@ type state struct {
 	failed  bool // for the books and the decision log
 	settled bool
 	usage   meter.Usage
+	cost    int64 // nano-USD, of all records
 	ttft    time.Duration
 	record  report.Record
 }

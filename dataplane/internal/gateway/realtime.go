@@ -69,6 +69,7 @@ func (x *exchange) readHandshake() (bearer []byte, _ *fault.Error) {
 	var refused *tunnel.HandshakeError
 	if errors.As(err, &refused) {
 		if refused.Status == 426 {
+			x.out.Set("Connection", "Upgrade") // RFC 9110, 7.8: wherever Upgrade is
 			x.out.Set("Upgrade", "websocket")
 			x.out.Set("Sec-WebSocket-Version", tunnel.Version)
 		}
@@ -180,8 +181,12 @@ func (x *exchange) tunnelRealtime() {
 	client, err := x.out.Switch()
 	if err != nil {
 		x.noteHangUp()
+	}
+	if x.gone.Load() {
+		// The tunnel was aborted on its client's account, if that left just now: its end says nothing about the upstream.
 		return
 	}
+	x.forgetHead()
 	up := x.tunnel
 	x.mask(up.Buffered)
 	t := x.g.tunnels.Open(

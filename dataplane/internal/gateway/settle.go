@@ -114,6 +114,7 @@ func (x *exchange) book(u meter.Usage, failed bool) {
 			x.g.log.Error("cannot price a request", "request_id", x.requestID(), "model", x.model, "error", err)
 		} else {
 			r.CostNanoUSD, r.Unpriced, r.PriceVersion = int64(cost), false, m.PriceVersion
+			x.cost += r.CostNanoUSD
 		}
 	}
 	if err := x.g.sink.Append(r); err != nil {
