@@ -1,6 +1,7 @@
 // Package gateway is the walk of one request through the proxy, readable from top to bottom: who calls (caller.go), what
-// is asked (body.go, find.go), which accounts are tried (attempts.go, attempt.go), what an answer means (failure.go,
-// health.go), how it reaches the client (answer.go, relay.go), and what is put on the books (settle.go).
+// is asked (body.go, find.go), whether there is room (load.go), which accounts are tried (attempts.go, attempt.go), what an
+// answer means (health.go), how it reaches the client (answer.go, relay.go), and what is put on the books (settle.go). A
+// WebSocket walks the same way and becomes a tunnel (realtime.go).
 //
 // One snapshot is pinned for the whole walk, with one bounded exception: what is missing from it may be awaited once.
 // Bytes pass through; only the model's name, credentials and stream_options.include_usage are spliced. Retries happen
@@ -178,6 +179,11 @@ func (x *exchange) relay() *fault.Error {
 	if f := x.peekBody(); f != nil {
 		return f
 	}
+	return x.dispatch()
+}
+
+// dispatch is what every request that goes upstream does once it is known what it asks for.
+func (x *exchange) dispatch() *fault.Error {
 	if f := x.admitStream(); f != nil {
 		return f
 	}

@@ -43,16 +43,7 @@ func (x *exchange) relayRealtime(model string) *fault.Error {
 	if f := x.admit(); f != nil {
 		return f
 	}
-	if f := x.admitStream(); f != nil {
-		return f
-	}
-	if f := x.findPool(); f != nil {
-		return f
-	}
-	x.watch()
-	x.budget.Begin()
-	x.budgeted = true
-	return x.attempts()
+	return x.dispatch()
 }
 
 // readHandshake checks the client's handshake and returns the credential that it brings: in the header, or, from a browser,
