@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"os"
 )
 
@@ -22,19 +23,23 @@ type asking struct {
 // the TLS connection on top of it. It is for those who know that nothing can have come before they asked; Pending tells.
 // Errors are those of Write, marked by ErrWrite, and of Read.
 func (c *Conn) Ask(w io.Writer, out []byte, r io.Reader, in []byte) (int, error) {
-	if c.lookout == nil || c.gone.Load() {
+	if c.lookout == nil || c.gone.Load() || !c.sit() {
 		if _, err := w.Write(out); err != nil {
 			return 0, fmt.Errorf("%w: %w", ErrWrite, err)
 		}
 		return r.Read(in)
 	}
 	c.ask = asking{w: w, out: out, r: r, in: in}
-	c.sitting = true
 	err := c.raw.Read(c.askFn)
-	c.sitting = false
 	a := c.ask
 	c.ask = asking{}
+	c.stand()
 	switch {
+	case c.closed():
+		if !a.sent {
+			return 0, fmt.Errorf("%w: %w", ErrWrite, net.ErrClosed)
+		}
+		return 0, net.ErrClosed
 	case !a.sent && err != nil: // the deadline had passed, or the connection was closed
 		return 0, fmt.Errorf("%w: %w", ErrWrite, err)
 	case err == nil && a.err == nil, a.n > 0:

@@ -16,3 +16,5 @@ type probing struct{}
 func (c *Conn) Pending() bool { return false }
 
 func (c *Conn) probeStep(uintptr) {}
+
+func shutFD(uintptr) {}

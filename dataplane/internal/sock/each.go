@@ -1,6 +1,9 @@
 package sock
 
-import "io"
+import (
+	"io"
+	"net"
+)
 
 // Taker takes what arrives.
 type Taker interface {
@@ -21,18 +24,19 @@ type taking struct {
 // Each reads from r, which is c itself or the TLS connection on top of it, again and again until t has enough or reading
 // fails. A read deadline that passes is such a failure; Take may move it.
 func (c *Conn) Each(r io.Reader, t Taker) {
-	if c.lookout == nil || c.gone.Load() {
+	if c.lookout == nil || c.gone.Load() || !c.sit() {
 		takePlainly(r, t)
 		return
 	}
 	c.each = taking{r: r, t: t}
-	c.sitting = true
 	err := c.raw.Read(c.eachFn)
-	c.sitting = false
 	ended := c.each.ended
 	c.each = taking{}
+	c.stand()
 	switch {
 	case ended:
+	case c.closed():
+		t.Take(0, net.ErrClosed)
 	case c.nudged(err):
 		takePlainly(r, t)
 	default:
@@ -75,7 +79,7 @@ func (c *Conn) eachStep(fd uintptr) bool {
 			e.ended = true
 			return true
 		}
-		if c.gone.Load() {
+		if c.gone.Load() || c.closed() {
 			c.dry = false // there is an end to be read
 			continue
 		}

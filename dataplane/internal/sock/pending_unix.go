@@ -32,3 +32,6 @@ func (c *Conn) probeStep(fd uintptr) {
 	n, err := pollFD(&c.probe.fd)
 	c.probe.ready = n > 0 || (err != nil && !errors.Is(err, unix.EINTR))
 }
+
+// shutFD ends both directions of a connection, for who waits on it and for the other side.
+func shutFD(fd uintptr) { _ = unix.Shutdown(int(fd), unix.SHUT_RDWR) }

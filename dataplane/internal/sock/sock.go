@@ -36,7 +36,7 @@ type Conn struct {
 	ticket  ticket
 	hanger  Hanger
 	gone    atomic.Bool // the other side hung up
-	closed  atomic.Bool
+	state   atomic.Int32
 
 	timeout time.Duration // of writes without progress; 0 = none
 	out     writing
@@ -104,7 +104,7 @@ func (c *Conn) Read(p []byte) (int, error) {
 // nudged says whether err is nothing but the lookout's nudge, and takes that back. After a hang-up no read waits, so no
 // deadline of anybody else can have passed.
 func (c *Conn) nudged(err error) bool {
-	if !c.gone.Load() || c.closed.Load() || !errors.Is(err, os.ErrDeadlineExceeded) {
+	if !c.gone.Load() || c.closed() || !errors.Is(err, os.ErrDeadlineExceeded) {
 		return false
 	}
 	return c.SetReadDeadline(time.Time{}) == nil
@@ -121,15 +121,46 @@ func (c *Conn) hungUp() {
 	}
 }
 
-// Close closes the connection; the lookout forgets it.
+// Bits of a connection's state.
+const (
+	inUse    = 1 << iota // somebody sits in Ask or Each
+	isClosed             // Close was called
+)
+
+func (c *Conn) closed() bool { return c.state.Load()&isClosed != 0 }
+
+// sit begins an Ask or an Each; false = the connection is closed.
+func (c *Conn) sit() bool {
+	if !c.state.CompareAndSwap(0, inUse) {
+		return false
+	}
+	c.sitting = true
+	return true
+}
+
+// stand ends what sit began, and what Close left to be done.
+func (c *Conn) stand() {
+	c.sitting = false
+	if c.state.And(^int32(inUse))&isClosed != 0 {
+		_ = c.Conn.Close()
+	}
+}
+
+// Close closes the connection, and never waits: also not for who sits in Ask or Each and may be this very goroutine, or one
+// that a slow reader elsewhere holds up. Then both directions end at once, and the sitting's end is the connection's.
 func (c *Conn) Close() error {
-	if c.closed.Swap(true) {
+	was := c.state.Or(isClosed)
+	if was&isClosed != 0 {
 		return net.ErrClosed
 	}
 	if c.lookout != nil {
 		c.lookout.remove(c)
 	}
-	return c.Conn.Close()
+	if was&inUse == 0 {
+		return c.Conn.Close()
+	}
+	_ = c.raw.Control(shutFD)
+	return c.SetReadDeadline(time.Unix(1, 0)) // wakes who sits
 }
 
 // CloseWrite tells the other side that nothing more comes.
@@ -161,6 +192,9 @@ func (dry) Temporary() bool { return true }
 // readNow reads what is there. A read that did not fill p has taken everything, so the next one need not ask; only after
 // a hang-up there is an end to be read, too.
 func (c *Conn) readNow(p []byte) (int, error) {
+	if c.closed() {
+		return 0, net.ErrClosed
+	}
 	if c.dry {
 		return 0, errDry
 	}

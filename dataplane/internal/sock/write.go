@@ -31,7 +31,7 @@ func (c *Conn) Write(p []byte) (int, error) {
 // WriteHere is Write for the goroutine that reads. Within its own Ask or Each the connection cannot be closed for good by
 // anybody, so the write takes no lock.
 func (c *Conn) WriteHere(p []byte) (int, error) {
-	if !c.sitting || c.closed.Load() {
+	if !c.sitting || c.closed() {
 		return c.Write(p)
 	}
 	c.out = writing{a: p}
