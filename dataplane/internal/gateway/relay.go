@@ -24,9 +24,11 @@ func (x *exchange) relayEvents() {
 	if more && !x.left {
 		err = x.response.Each(x.passPiece)
 	}
-	if !x.lost {
-		x.endOfEvents(err)
+	if x.lost {
+		x.lostClient()
+		return
 	}
+	x.endOfEvents(err)
 }
 
 // pass sends a piece of a stream to the client, and says whether it could.
@@ -43,7 +45,7 @@ func (x *exchange) pass(p []byte) bool {
 		n, err := x.out.Write(p)
 		x.sent += int64(n)
 		if err != nil {
-			x.lostClient()
+			x.lost = true // the response is in use until it has stopped reading
 			return false
 		}
 	}
@@ -191,7 +193,6 @@ func (x *exchange) streamFailed(reason string, err error) {
 // lostClient is a client that went away while its answer was under way: the upstream is stopped at once, and what was
 // delivered is settled.
 func (x *exchange) lostClient() {
-	x.lost = true
 	x.noteHangUp()
 	x.closeResponse()
 	x.settlePart(false)

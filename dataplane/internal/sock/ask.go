@@ -30,10 +30,9 @@ func (c *Conn) Ask(w io.Writer, out []byte, r io.Reader, in []byte) (int, error)
 		return r.Read(in)
 	}
 	c.ask = asking{w: w, out: out, r: r, in: in}
-	err := c.raw.Read(c.askFn)
+	err := c.whileSitting(c.askFn)
 	a := c.ask
 	c.ask = asking{}
-	c.stand()
 	switch {
 	case c.closed():
 		if !a.sent {

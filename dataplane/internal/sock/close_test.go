@@ -53,6 +53,33 @@ func TestCloseWithinEach(t *testing.T) {
 	})
 }
 
+// panicking is a taker with a bug.
+type panicking struct{ *gathering }
+
+func (panicking) Take(int, error) bool { panic("boom") }
+
+// A panic ends the sitting: the descriptor is free for Close.
+func TestPanicWithinEach(t *testing.T) {
+	forms(t, func(t *testing.T, l *Lookout) {
+		c, other := pair(t, l, nil)
+		_, _ = other.Write([]byte("x"))
+		func() {
+			defer func() {
+				if recover() == nil {
+					t.Error("no panic")
+				}
+			}()
+			c.Each(c, panicking{newGathering(8)})
+		}()
+		if err := c.Close(); err != nil {
+			t.Error(err)
+		}
+		if err := c.Conn.SetDeadline(time.Time{}); !errors.Is(err, net.ErrClosed) {
+			t.Errorf("the connection is still there: %v", err)
+		}
+	})
+}
+
 // stuck holds a sitting up until it is let go.
 type stuck struct {
 	*gathering

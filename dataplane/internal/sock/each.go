@@ -29,10 +29,9 @@ func (c *Conn) Each(r io.Reader, t Taker) {
 		return
 	}
 	c.each = taking{r: r, t: t}
-	err := c.raw.Read(c.eachFn)
+	err := c.whileSitting(c.eachFn)
 	ended := c.each.ended
 	c.each = taking{}
-	c.stand()
 	switch {
 	case ended:
 	case c.closed():

@@ -138,6 +138,12 @@ func (c *Conn) sit() bool {
 	return true
 }
 
+// whileSitting runs step whenever there is something to read, until it is done. Also a panic in it ends the sitting.
+func (c *Conn) whileSitting(step func(fd uintptr) bool) error {
+	defer c.stand()
+	return c.raw.Read(step)
+}
+
 // stand ends what sit began, and what Close left to be done.
 func (c *Conn) stand() {
 	c.sitting = false
