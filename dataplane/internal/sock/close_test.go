@@ -74,7 +74,7 @@ func TestPanicWithinEach(t *testing.T) {
 		if err := c.Close(); err != nil {
 			t.Error(err)
 		}
-		if err := c.Conn.SetDeadline(time.Time{}); !errors.Is(err, net.ErrClosed) {
+		if err := c.SetDeadline(time.Time{}); !errors.Is(err, net.ErrClosed) {
 			t.Errorf("the connection is still there: %v", err)
 		}
 	})
