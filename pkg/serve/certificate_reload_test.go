@@ -118,7 +118,7 @@ func TestCertificateSpoiled(t *testing.T) {
 					if !shown(t, c, "").Equal(before.Leaf) {
 						t.Error("the last good certificate is gone")
 					}
-					if got := metrics(t, registry)["fairway_tls_reload_errors_total"]; got != want {
+					if got := metricsOf(t, registry)["fairway_tls_reload_errors_total"]; got != want {
 						t.Errorf("look %d: %v errors counted, want %v", i, got, want)
 					}
 				}
@@ -131,7 +131,7 @@ func TestCertificateSpoiled(t *testing.T) {
 				if !shown(t, c, "").Equal(end.cert.Leaf) {
 					t.Error("the good files were not taken")
 				}
-				if got := metrics(t, registry)["fairway_tls_reload_errors_total"]; got != 2 {
+				if got := metricsOf(t, registry)["fairway_tls_reload_errors_total"]; got != 2 {
 					t.Errorf("%v errors counted at the end", got)
 				}
 				spoil(t, p)
@@ -190,7 +190,7 @@ func TestCertificateHalfWritten(t *testing.T) {
 	if got := *c.current.Load(); !got[0].Leaf.Equal(after.Leaf) || len(got[0].Certificate) != 2 {
 		t.Error("the certificate did not change in the end")
 	}
-	if got := metrics(t, registry)["fairway_tls_reload_errors_total"]; got != 0 {
+	if got := metricsOf(t, registry)["fairway_tls_reload_errors_total"]; got != 0 {
 		t.Errorf("%v errors counted while the files were written", got)
 	}
 }

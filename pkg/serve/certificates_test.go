@@ -271,7 +271,7 @@ func TestCertificateMetrics(t *testing.T) {
 	near, far := float64(soon.Unix()), float64(later.Unix())
 	if diff := cmp.Diff(map[string]float64{
 		expiry + "a.example": near, expiry + "b.example": near, expiry + "127.0.0.1": far, expiry: near, "fairway_tls_reload_errors_total": 0,
-	}, metrics(t, registry)); diff != "" {
+	}, metricsOf(t, registry)); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
 	}
 	testcert.Write(t, ca.Issue(t, testcert.Leaf{Names: []string{"c.example"}, NotAfter: later}), second.CertFile, second.KeyFile)
@@ -279,7 +279,7 @@ func TestCertificateMetrics(t *testing.T) {
 	c.look(time.Now())
 	if diff := cmp.Diff(map[string]float64{
 		expiry + "a.example": far, expiry + "127.0.0.1": far, expiry + "c.example": far, expiry: near, "fairway_tls_reload_errors_total": 0,
-	}, metrics(t, registry)); diff != "" {
+	}, metricsOf(t, registry)); diff != "" {
 		t.Errorf("after a renewal (-want +got):\n%s", diff)
 	}
 	if _, err := LoadCertificates([]Pair{first}, CertificateOptions{Registry: registry}); err == nil {
@@ -288,7 +288,7 @@ func TestCertificateMetrics(t *testing.T) {
 }
 
 // metrics are the values in a registry, by name and label.
-func metrics(t *testing.T, registry *prometheus.Registry) map[string]float64 {
+func metricsOf(t *testing.T, registry *prometheus.Registry) map[string]float64 {
 	t.Helper()
 	families, err := registry.Gather()
 	must(t, err)

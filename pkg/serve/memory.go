@@ -2,8 +2,6 @@ package serve
 
 import (
 	"log/slog"
-	"os"
-	"runtime/debug"
 
 	"github.com/KimMachineGun/automemlimit/memlimit"
 )
@@ -22,17 +20,4 @@ func LimitMemory(log *slog.Logger) {
 		return
 	}
 	log.Debug("memory limit", "bytes", limit)
-}
-
-// collectAt is by how much the heap may grow, in percent, before the garbage collector runs. A proxy's heap is a few
-// megabytes, so that Go's 100 would have it run several times a second, and each time requests wait behind it for
-// milliseconds; the memory limit bounds what a larger heap may grow to.
-const collectAt = 400
-
-// CollectLess has the garbage collector run less often than Go would, which costs memory. GOGC wins. Like LimitMemory it is
-// for commands.
-func CollectLess() {
-	if os.Getenv("GOGC") == "" {
-		debug.SetGCPercent(collectAt)
-	}
 }
