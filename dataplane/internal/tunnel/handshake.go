@@ -1,13 +1,14 @@
 package tunnel
 
 import (
-	"bytes"
 	"crypto/rand"
 	"crypto/sha1" //nolint:gosec // RFC 6455 names it, and nothing rests on its strength
 	"encoding/base64"
 	"errors"
 	"fmt"
 	"net/http"
+
+	"fairway/pkg/h1"
 )
 
 // Version is the value of Sec-WebSocket-Version, the only one there is.
@@ -58,14 +59,14 @@ func Check(method, proto string, h Fields) (key []byte, err error) {
 		// Its bytes would pass for frames.
 		return refuse(http.StatusBadRequest, "a WebSocket handshake has no body")
 	}
-	if v := h(fieldVersion); len(v) != 1 || string(trim(v[0])) != Version {
+	if v := h(fieldVersion); len(v) != 1 || string(h1.Trim(v[0])) != Version {
 		return refuse(http.StatusUpgradeRequired, "Sec-WebSocket-Version must be 13")
 	}
 	keys := h(fieldKey)
 	if len(keys) != 1 {
 		return refuse(http.StatusBadRequest, "Sec-WebSocket-Key must be there once")
 	}
-	key = trim(keys[0])
+	key = h1.Trim(keys[0])
 	var raw [18]byte
 	if base64.StdEncoding.DecodedLen(len(key)) != len(raw) {
 		return refuse(http.StatusBadRequest, "Sec-WebSocket-Key must be 16 bytes in base64")
@@ -78,7 +79,7 @@ func Check(method, proto string, h Fields) (key []byte, err error) {
 
 func hasBody(h Fields) bool {
 	for _, length := range h("Content-Length") {
-		if string(trim(length)) != "0" {
+		if string(h1.Trim(length)) != "0" {
 			return true
 		}
 	}
@@ -113,7 +114,7 @@ func CheckAnswer(status int, h Fields, key string, offered []string) (protocol s
 		return fail("the status is not 101")
 	case !listed(h(fieldUpgrade), "websocket") || !listed(h(fieldConnection), "upgrade"):
 		return fail("it does not upgrade to websocket")
-	case len(accept) != 1 || string(trim(accept[0])) != Accept(key):
+	case len(accept) != 1 || string(h1.Trim(accept[0])) != Accept(key):
 		return fail("Sec-WebSocket-Accept does not prove that it was understood")
 	case len(h(fieldExtensions)) > 0:
 		return fail("it uses an extension that was not offered")
@@ -123,23 +124,19 @@ func CheckAnswer(status int, h Fields, key string, offered []string) (protocol s
 		return fail("it chooses more than one subprotocol")
 	}
 	for _, o := range offered {
-		if string(trim(chosen[0])) == o {
+		if string(h1.Trim(chosen[0])) == o {
 			return o, nil
 		}
 	}
 	return fail("it chooses a subprotocol that was not offered")
 }
 
-// listed says whether a list, over all its fields, has a token, in any case.
+// listed says whether a list, over all its fields, has a token, which is in lower case; fields have it in any case.
 func listed(values [][]byte, token string) bool {
 	for _, value := range values {
-		for item := range bytes.SplitSeq(value, []byte{','}) {
-			if bytes.EqualFold(trim(item), []byte(token)) {
-				return true
-			}
+		if h1.HasToken(value, token) {
+			return true
 		}
 	}
 	return false
 }
-
-func trim(b []byte) []byte { return bytes.Trim(b, " \t") }

@@ -5,6 +5,8 @@ import (
 	"net/http"
 	"slices"
 	"strings"
+
+	"fairway/pkg/h1"
 )
 
 // A browser's WebSocket cannot set header fields, so OpenAI's clients put what they would say there into items of
@@ -30,10 +32,10 @@ func ReadProtocols(h Fields) (Protocols, error) {
 	refuse := func(reason string) error { return &HandshakeError{Status: http.StatusBadRequest, Reason: reason} }
 	for _, value := range h(fieldProtocol) {
 		for item := range bytes.SplitSeq(value, []byte{','}) {
-			if item = trim(item); len(item) == 0 {
+			if item = h1.Trim(item); len(item) == 0 {
 				continue // RFC 9110, 5.6.1: empty elements are ignored
 			}
-			if bytes.ContainsFunc(item, notToken) {
+			if !h1.Token(item) {
 				return Protocols{}, refuse("Sec-WebSocket-Protocol is not a list of tokens")
 			}
 			switch key, found := cut(item, keyItem); {
@@ -69,12 +71,3 @@ func begins(item []byte, name string) bool {
 
 // Value is the field's value that goes upstream; without any there is to be no field.
 func (p Protocols) Value() string { return strings.Join(p.Offer, ", ") }
-
-// notToken says whether a character cannot be in a token (RFC 9110, 5.6.2).
-func notToken(r rune) bool {
-	switch {
-	case r >= '0' && r <= '9', r >= 'a' && r <= 'z', r >= 'A' && r <= 'Z':
-		return false
-	}
-	return r >= 0x80 || !strings.ContainsRune("!#$%&'*+-.^_`|~", r)
-}
