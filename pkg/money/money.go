@@ -38,8 +38,15 @@ type Prices struct {
 
 // Tokens is what a request used.
 type Tokens struct {
-	// Input includes Cached.
+	// Input includes Cached, CacheWrite, CacheWriteLong and AudioInput; Output includes Reasoning and AudioOutput.
 	Input, Cached, Output int64
+	// CacheWrite was put into the provider's cache for the usual time (5 minutes at Anthropic), CacheWriteLong for the long
+	// one (1 hour).
+	CacheWrite, CacheWriteLong int64
+	// Reasoning is what the model thought.
+	Reasoning int64
+	// AudioInput and AudioOutput are tokens of sound.
+	AudioInput, AudioOutput int64
 }
 
 // Cost is what tokens cost at prices times all ratios, rounded half up once, at the end. Intermediates are 256 bits

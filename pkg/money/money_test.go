@@ -35,7 +35,7 @@ func TestCost(t *testing.T) {
 		{"the largest", Tokens{Output: math.MaxInt64}, Prices{Output: 1e6}, nil, math.MaxInt64, nil},
 		{"large and small cancel out", Tokens{Output: math.MaxInt64}, Prices{Output: 1e12}, []PPM{1}, math.MaxInt64, nil},
 		{"too much", Tokens{Output: math.MaxInt64}, Prices{Output: 1e6 + 1}, nil, 0, ErrOverflow},
-		{"far too much", Tokens{math.MaxInt64, 0, math.MaxInt64}, Prices{math.MaxInt64, 0, math.MaxInt64},
+		{"far too much", Tokens{Input: math.MaxInt64, Output: math.MaxInt64}, Prices{math.MaxInt64, 0, math.MaxInt64},
 			[]PPM{math.MaxInt64, math.MaxInt64, math.MaxInt64}, 0, ErrOverflow},
 		{"negative tokens", Tokens{Input: -1}, Prices{}, nil, 0, ErrInvalid},
 		{"negative output", Tokens{Output: -1}, Prices{}, nil, 0, ErrInvalid},

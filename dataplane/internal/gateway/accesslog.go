@@ -17,7 +17,7 @@ func (x *exchange) logAccess(ended time.Time) {
 		RequestID:       x.requestID(),
 		ClientRequestID: x.clientRequestID(),
 		RemoteIP:        x.in.RemoteIP(),
-		Method:          x.op.Method(),
+		Method:          x.op.Facts().Method,
 		Operation:       x.op.String(),
 		Model:           x.model,
 		Stream:          x.peek.Stream,

@@ -4,9 +4,11 @@ import (
 	"bytes"
 	"strconv"
 
+	"fairway/dataplane/internal/dialect"
 	"fairway/dataplane/internal/dialect/openai"
 	"fairway/dataplane/internal/ingress"
 	"fairway/pkg/fault"
+	"fairway/pkg/operation"
 )
 
 // upstreamIDHeader carries the upstream's id of a request; X-Request-Id is ours.
@@ -14,16 +16,21 @@ const upstreamIDHeader = "X-Upstream-Request-Id"
 
 // answer commits to the upstream's response: from here on the client gets this one, and nothing is tried again.
 func (x *exchange) answer() *fault.Error {
-	if x.op == openai.Realtime {
+	if x.op == operation.Realtime {
 		x.tunnelRealtime()
 		return nil
 	}
 	x.commitBody()
 	x.copyHead()
 	x.debugHeaders()
+	x.lossHeaders()
 	x.startTap()
 
 	switch {
+	case x.converted && x.sse:
+		x.retellEvents()
+	case x.converted:
+		x.retellWhole()
 	case x.sse:
 		x.relayEvents()
 	case x.left:
@@ -48,8 +55,8 @@ func (x *exchange) startTap() {
 		x.tap.Reset("", nil)
 		return
 	}
-	x.tap.Reset(openai.DoneMark, openai.OutputText)
-	if x.strip = x.wantsUsage(); x.strip {
+	x.tap.Reset(x.heard.LastLine(), dialect.OutputText)
+	if x.strip = x.wantsUsage() && !x.converted; x.strip {
 		x.filter.Reset(openai.IsUsageEvent)
 	}
 }
@@ -63,7 +70,7 @@ func (x *exchange) copyHead() {
 	for name, value := range x.response.Fields {
 		switch {
 		case isName(name, "content-type"):
-			if !typed {
+			if !typed && !x.converted && x.unframe == nil {
 				x.out.Add(name, value)
 			}
 			typed = true
@@ -73,16 +80,27 @@ func (x *exchange) copyHead() {
 			x.out.Add(name, value)
 		}
 	}
+	switch {
+	case x.converted && !x.peek.Stream:
+		x.out.Set("Content-Type", "application/json")
+	case x.converted || x.unframe != nil:
+		x.out.Set("Content-Type", "text/event-stream; charset=utf-8")
+	}
 }
 
 // answerFailure gives the client an upstream's error in the upstream's words.
 func (x *exchange) answerFailure(f *failure) {
 	x.settleUnanswered()
 	x.status = f.status
+	if to, ok := x.served.Channel.Statuses[f.status]; ok {
+		x.status = to
+	}
 	to := x.out
-	to.Status(f.status)
-	contentType := "application/json"
-	if f.answer.contentType != "" {
+	to.Status(x.status)
+	contentType, body := "application/json", f.answer.body
+	if body == nil {
+		body = appendError(nil, x.target.Dialect, x.inOurWords(f), x.requestID())
+	} else if f.answer.contentType != "" {
 		contentType = f.answer.contentType
 	}
 	to.Set("Content-Type", contentType)
@@ -106,7 +124,29 @@ func (x *exchange) answerFailure(f *failure) {
 		to.Set(h[0], h[1])
 	}
 	x.debugHeaders()
-	_ = to.Send(f.answer.body)
+	_ = to.Send(body)
+}
+
+// inOurWords is an upstream's error for a client of another dialect: what it says, in the client's form.
+func (x *exchange) inOurWords(f *failure) *fault.Error {
+	kind := fault.Invalid
+	switch {
+	case f.status == 404:
+		kind = fault.NotFound
+	case f.status == 413:
+		kind = fault.TooLarge
+	case f.status == 429:
+		kind = fault.Exhausted
+	case f.status == 503 || f.status == 529:
+		kind = fault.Unavailable
+	case f.status >= 500:
+		kind = fault.Upstream
+	}
+	message := f.said.Message
+	if message == "" {
+		message = "the upstream refused the request"
+	}
+	return fault.New(kind, "%s", clip(message, 2000)).WithCode(clip(f.said.Code, 100)).WithStatus(x.status)
 }
 
 // debugHeaders says who served, to clients that ask for it.

@@ -7,9 +7,11 @@ import (
 	"mime"
 	"strings"
 
-	"fairway/dataplane/internal/dialect/openai"
+	"fairway/dataplane/internal/dialect"
 	"fairway/dataplane/internal/snapshot"
 	"fairway/dataplane/internal/upstream"
+	resourcev1 "fairway/pkg/gen/fairway/resource/v1"
+	"fairway/pkg/operation"
 	"fairway/pkg/sse"
 )
 
@@ -20,13 +22,20 @@ const maxWhole = 64 << 10
 // maxOpening is how much of a stream is held to see its first event.
 const maxOpening = 64 << 10
 
+// maxConverted is how much of a plain response is held to be said in another dialect.
+const maxConverted = 64 << 20
+
+var errTooLarge = errors.New("the response is too large to be converted")
+
 // try makes one attempt with the picked candidate. When it returns nil, x.response is an answer that is worth sending,
 // and x.first holds what was read of it.
 func (x *exchange) try() *failure {
-	if x.op == openai.Realtime {
+	if x.op == operation.Realtime {
 		return x.tryUpgrade()
 	}
-	x.send()
+	if f := x.send(); f != nil {
+		return f
+	}
 	began := x.now
 	response, err := x.g.upstream.Do(context.Background(), &x.call, &x.request)
 	x.now = x.g.now()
@@ -38,7 +47,10 @@ func (x *exchange) try() *failure {
 	if f := x.refusedBy(response); f != nil {
 		return f
 	}
-	x.sse = x.peek.Stream && isEventStream(response.Get("content-type"))
+	x.sse = x.upStream && isEventStream(response.Get("content-type"))
+	if x.unframe = x.candidate.Account.Channel.Adapter.Unframe(x.plan); x.unframe != nil {
+		x.sse = true
+	}
 	x.g.slabs.put(x.first)
 	x.first = x.g.slabs.get(pieceSize)
 	x.left, x.large = false, false
@@ -54,17 +66,45 @@ func (x *exchange) try() *failure {
 	if f := x.errorInside(); f != nil {
 		return f
 	}
+	if f := x.understand(); f != nil {
+		return f
+	}
 	x.praise()
 	return nil
 }
 
-// send prepares the upstream request for the candidate.
-func (x *exchange) send() {
+// planFor decides how the candidate's upstream is asked.
+func (x *exchange) planFor(ch *snapshot.Channel) {
+	x.plan, _ = ch.Adapter.Plan(x.op, ch.UpstreamModel(x.model))
+	facts := x.op.Facts()
+	x.upStream = x.peek.Stream
+	if facts.Talk {
+		switch resourcev1.StreamFormat(ch.StreamFormat) {
+		case resourcev1.StreamFormat_STREAM_FORMAT_ALWAYS:
+			x.upStream = true
+		case resourcev1.StreamFormat_STREAM_FORMAT_NEVER:
+			x.upStream = false
+		default:
+		}
+		x.plan = x.plan.Streaming(x.upStream)
+	}
+	x.converted = x.plan != x.op || x.upStream != x.peek.Stream
+	x.heard = answersOf(x.plan)
+}
+
+// send prepares the upstream request for the candidate. A failure is one that cannot be put to it.
+func (x *exchange) send() *failure {
 	a := x.candidate.Account
-	body := x.wireBody(a.Channel.UpstreamModel(x.model))
-	x.buildHead(a, len(body))
+	x.planFor(a.Channel)
+	body, f := x.wireBody(a.Channel)
+	if f != nil {
+		// What this upstream cannot be asked, another one perhaps can.
+		return &failure{refusal: f, verdict: dialect.Verdict{Reason: "not_convertible", Retry: true, Pass: true}}
+	}
+	x.buildHead(a, body)
 	x.request = upstream.Request{Target: targetOf(a), Head: x.head, Body: body}
 	x.depart(a)
+	return nil
 }
 
 // depart notes that a request goes to an account.
@@ -83,16 +123,16 @@ func (x *exchange) brokenBy(err error) *failure {
 	}
 	var e *upstream.Error
 	if !errors.As(err, &e) {
-		return &failure{verdict: openai.Transport(false), cause: err}
+		return &failure{verdict: dialect.Transport(false), cause: err}
 	}
-	return &failure{verdict: openai.Transport(e.Timeout), timeout: e.Timeout, cause: err}
+	return &failure{verdict: dialect.Transport(e.Timeout), timeout: e.Timeout, cause: err}
 }
 
 // refusedBy is an answer whose status is no success, or that cannot be passed on.
 func (x *exchange) refusedBy(r *upstream.Response) *failure {
 	if coding := r.Get("content-encoding"); len(coding) > 0 && !strings.EqualFold(string(coding), "identity") {
 		return &failure{
-			verdict: openai.Classify(&openai.UpstreamError{}), status: 502,
+			verdict: dialect.Classify(&dialect.UpstreamError{}), status: 502,
 			cause: errors.New("the upstream encodes its content though it was asked not to"),
 		}
 	}
@@ -103,7 +143,7 @@ func (x *exchange) refusedBy(r *upstream.Response) *failure {
 	if err != nil && x.gone.Load() {
 		return &failure{gone: true}
 	}
-	e := openai.ParseError(r.Status, body)
+	e := x.heard.Error(r.Status, body)
 	return x.refusal(&e, body)
 }
 
@@ -126,12 +166,12 @@ func (x *exchange) readError(r *upstream.Response) ([]byte, error) {
 }
 
 // refusal is an error that the upstream put into words. body is masked.
-func (x *exchange) refusal(e *openai.UpstreamError, body []byte) *failure {
+func (x *exchange) refusal(e *dialect.UpstreamError, body []byte) *failure {
 	header := func(lower string) string { return string(x.response.Get(lower)) }
 	f := &failure{
-		verdict: openai.Classify(e),
+		verdict: dialect.Classify(e),
 		status:  e.Status,
-		asked:   openai.RetryAfter(header, x.g.now()),
+		asked:   x.heard.RetryAfter(header, body, x.g.now()),
 		detail:  clip(e.Code+" "+e.Message, 200),
 		answer: &answered{
 			body:        body,
@@ -139,8 +179,12 @@ func (x *exchange) refusal(e *openai.UpstreamError, body []byte) *failure {
 			requestID:   upstreamID(header),
 		},
 	}
+	if x.converted {
+		f.answer.body = nil // another dialect's words
+	}
+	f.said = *e
 	for name, value := range x.response.Fields {
-		if hasPrefix(name, "x-ratelimit-") {
+		if hasPrefix(name, "x-ratelimit-") || hasPrefix(name, "anthropic-ratelimit-") {
 			f.answer.headers = append(f.answer.headers, [2]string{string(name), string(value)})
 		}
 	}
@@ -162,7 +206,7 @@ func (x *exchange) readOpening() error {
 		if scanned > 0 {
 			x.now = x.g.now()
 		}
-		err := x.readMore(maxOpening)
+		err := x.readEvents(maxOpening)
 		if scan.Feed(x.first.b[scanned:]) >= 0 {
 			x.left = errors.Is(err, io.EOF)
 			return nil
@@ -179,10 +223,15 @@ func (x *exchange) readOpening() error {
 	}
 }
 
-// readWhole reads a plain response to its end, or until it proves to be large.
+// readWhole reads a plain response to its end, or until it proves to be large. One that must be converted is held whole,
+// and sound goes to the client as it comes.
 func (x *exchange) readWhole() error {
+	most := maxWhole
+	if x.converted {
+		most = maxConverted
+	}
 	for {
-		err := x.readMore(maxWhole)
+		err := x.readMore(most)
 		if len(x.first.b) > pieceSize {
 			x.now = x.g.now()
 		}
@@ -192,11 +241,30 @@ func (x *exchange) readWhole() error {
 			return nil
 		case err != nil:
 			return err
-		case len(x.first.b) >= maxWhole:
+		case x.converted && len(x.first.b) >= most:
+			return errTooLarge
+		case len(x.first.b) >= most || x.op == operation.Speech && len(x.first.b) > 0:
 			x.large = true
 			return nil
 		}
 	}
+}
+
+// readEvents reads once, into x.first, which grows up to most bytes; what the provider frames in its own way is taken out
+// of its frames.
+func (x *exchange) readEvents(most int) error {
+	if x.unframe == nil {
+		return x.readMore(most)
+	}
+	buf := x.g.slabs.get(pieceSize)
+	defer x.g.slabs.put(buf)
+	n, err := x.response.Read(buf.b[:cap(buf.b)])
+	framed, broken := x.unframe.Feed(x.first.b, buf.b[:n])
+	x.first.b = framed
+	if broken != nil {
+		return broken
+	}
+	return err
 }
 
 // readMore reads once, into x.first, which grows up to most bytes.
@@ -216,12 +284,12 @@ func (x *exchange) errorInside() *failure {
 		return nil
 	}
 	x.mask(x.first.b)
-	var e openai.UpstreamError
+	var e dialect.UpstreamError
 	var found bool
 	if x.sse {
-		e, found = openai.ParseErrorEvent(x.first.b)
+		e, found = x.heard.ErrorEvent(x.first.b)
 	} else {
-		e, found = openai.ParseErrorBody(x.first.b)
+		e, found = x.heard.ErrorBody(x.first.b)
 	}
 	if !found {
 		return nil

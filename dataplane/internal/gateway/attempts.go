@@ -4,7 +4,7 @@ import (
 	"math/rand/v2"
 	"time"
 
-	"fairway/dataplane/internal/dialect/openai"
+	"fairway/dataplane/internal/dialect"
 	"fairway/dataplane/internal/route"
 	"fairway/dataplane/internal/snapshot"
 	"fairway/pkg/fault"
@@ -54,6 +54,9 @@ func (x *exchange) attempts() *fault.Error {
 		if !f.verdict.Retry {
 			return x.exhausted()
 		}
+		if f.refusal != nil && x.skipChannel(x.candidate.Account.Channel) {
+			continue
+		}
 		x.tried = append(x.tried, x.candidate.Account)
 	}
 }
@@ -78,11 +81,19 @@ func (x *exchange) affordable() bool {
 // pick chooses the next account. Channels that are known not to serve the model count as tried.
 func (x *exchange) pick() bool {
 	nowMS := x.now.UnixMilli()
+	if x.pinned != nil {
+		return x.pickPinned()
+	}
 	for {
 		c, reason := route.Pick(x.pool, x.tried, nowMS, &x.rng)
 		x.candidate, x.reason = c, reason
 		if c == nil {
 			return false
+		}
+		// A short-lived credential that has ended is as good as none: its next one is on its way.
+		if ends := c.Account.SecretEndsMS; ends != 0 && ends <= nowMS && len(x.tried) < maxSkipped {
+			x.tried = append(x.tried, c.Account)
+			continue
 		}
 		if !x.g.excluded.has(c.Account.Channel, x.model, nowMS) || !x.skipChannel(c.Account.Channel) {
 			return true
@@ -141,6 +152,9 @@ func (x *exchange) clientLeft() *fault.Error {
 func (x *exchange) exhausted() *fault.Error {
 	x.failed = true
 	last := &x.last
+	if last.refusal != nil {
+		return last.refusal
+	}
 	if last.answer != nil && last.tellClient() {
 		x.answerFailure(last)
 		return nil
@@ -185,6 +199,9 @@ func (x *exchange) why() string {
 // readyIn is how long until some account is ready, one second at least, with a little jitter so that clients do not
 // come back all at once.
 func (x *exchange) readyIn() time.Duration {
+	if x.pool == nil {
+		return time.Second
+	}
 	wait := time.Duration(route.ReadyAt(x.pool)-x.g.now().UnixMilli()) * time.Millisecond
 	if wait < time.Second {
 		return time.Second
@@ -194,14 +211,16 @@ func (x *exchange) readyIn() time.Duration {
 
 // failure is an attempt that did not succeed.
 type failure struct {
-	verdict openai.Verdict
+	verdict dialect.Verdict
 	status  int           // of the upstream, or the one that its error stands for; 0 = no answer came
 	asked   time.Duration // how long the provider wants to be left alone; 0 = it did not say
 	timeout bool
 	gone    bool  // not a failure at all: the client hung up
 	cause   error // for the log; nil = the status says it
 	detail  string
+	said    dialect.UpstreamError // in the upstream's words, masked
 	answer  *answered
+	refusal *fault.Error // the request cannot be put to this upstream at all; nil = it was
 }
 
 // tellClient says whether an upstream's own words go to the client. Those about our accounts do not.

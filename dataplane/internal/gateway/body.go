@@ -7,9 +7,12 @@ import (
 	"net"
 	"net/http"
 
-	"fairway/dataplane/internal/dialect/openai"
+	"fairway/dataplane/internal/dialect"
+	"fairway/dataplane/internal/dialect/edit"
 	"fairway/dataplane/internal/ingress"
+	"fairway/dataplane/internal/snapshot"
 	"fairway/pkg/fault"
+	"fairway/pkg/operation"
 )
 
 // firstRoom is how much memory a body gets by its promise alone, in bytes.
@@ -18,7 +21,7 @@ const firstRoom = 256 << 10
 // readBody reads the request's body: within the limit of one, and within the budget of all. Memory and budget grow with
 // what has come in, so that a promise of many bytes costs nothing.
 func (x *exchange) readBody() *fault.Error {
-	if f := jsonOnly(x.in); f != nil {
+	if f := typed(x.in, x.op.Facts().Body); f != nil {
 		return f
 	}
 	promised := x.in.ContentLength()
@@ -92,13 +95,17 @@ func (x *exchange) bodyBroke(err error) *fault.Error {
 	return fault.New(fault.Invalid, "the request body is incomplete or malformed").With(err)
 }
 
-// jsonOnly refuses bodies that are not JSON, or that are coded in a way that hides it. A body without a type is taken
-// for JSON.
-func jsonOnly(in *ingress.Request) *fault.Error {
+// typed refuses bodies that are not of the operation's type, or that are coded in a way that hides it. A body without a
+// type is taken for JSON.
+func typed(in *ingress.Request, want operation.Body) *fault.Error {
 	media, _, _ := bytes.Cut(in.Get("content-type"), []byte{';'})
 	media = bytes.TrimSpace(media)
-	if len(media) > 0 && !bytes.EqualFold(media, []byte("application/json")) {
-		return fault.New(fault.Invalid, "the Content-Type must be application/json").
+	expected := "application/json"
+	if want == operation.Multipart {
+		expected = "multipart/form-data"
+	}
+	if (len(media) > 0 || want == operation.Multipart) && !bytes.EqualFold(media, []byte(expected)) {
+		return fault.New(fault.Invalid, "the Content-Type must be %s", expected).
 			WithStatus(http.StatusUnsupportedMediaType).WithCode("unsupported_media_type")
 	}
 	if coding := in.Get("content-encoding"); len(coding) > 0 && !bytes.EqualFold(coding, []byte("identity")) {
@@ -114,42 +121,92 @@ func (x *exchange) peekBody() *fault.Error {
 	if x.body != nil {
 		raw = x.body.b
 	}
-	p, f := openai.PeekBody(raw)
+	p, f := peek(x.op, &x.target, raw, x.in.Get("content-type"))
 	if f != nil {
 		return f
 	}
 	x.peek = p
 	x.setModel(p.Model)
+	if x.op == operation.StreamGenerate && !eventsAsked(x.target.Query) {
+		return fault.New(fault.Invalid, "streams are served as server-sent events: ask with ?alt=sse").WithParam("alt").WithCode("not_supported")
+	}
 	return nil
 }
 
-// wiring says what the bytes in exchange.wire were made for.
+// wiring says what the bytes that go upstream were made for.
 type wiring struct {
-	made  bool
-	used  bool // by the last attempt
-	model string
+	made     bool
+	used     bool // by the last attempt
+	model    string
+	plan     operation.Operation
+	upStream bool
+	channel  *snapshot.Channel // whose rules were applied; nil = none were
 }
 
 // wantsUsage says whether the upstream must be told to count what the client did not ask to see.
 func (x *exchange) wantsUsage() bool {
-	return x.peek.Stream && x.op.Streams() && !x.peek.UsageAsked
+	return x.peek.Stream && !x.peek.UsageAsked && (x.op == operation.Chat || x.op == operation.Completions)
 }
 
-// wireBody returns what the upstream gets that knows the model under the name upstreamModel: the client's very bytes
-// unless something must be spliced.
-func (x *exchange) wireBody(upstreamModel string) []byte {
-	if !x.wantsUsage() && upstreamModel == x.model {
+// wireBody returns what the upstream of the candidate gets: the client's very bytes unless something must be spliced,
+// changed by a rule, or said in another dialect.
+func (x *exchange) wireBody(ch *snapshot.Channel) ([]byte, *fault.Error) {
+	if x.body == nil {
+		return nil, nil
+	}
+	want := wiring{made: true, used: true, model: ch.UpstreamModel(x.model), plan: x.plan, upStream: x.upStream}
+	rules := ch.Edits(x.plan)
+	changes := x.op.Facts().Body == operation.JSON && (!rules.Empty() || ch.SystemPrompt != "")
+	if changes {
+		want.channel = ch
+	}
+	if x.peek.Form {
+		if want.model != string(x.peek.Model) {
+			x.body.b = dialect.SpliceForm(x.body.b, &x.peek, want.model)
+			x.peek.Model = []byte(want.model)
+		}
+		return x.body.b, nil
+	}
+	if !x.converted && !changes && !x.splices(want.model) {
 		x.wired.used = false
-		return x.body.b
+		return x.body.b, nil
 	}
-	if x.wired.made && x.wired.model == upstreamModel {
-		x.wired.used = true
-		return x.wire.b
+	if x.wired.used = true; x.wired == want {
+		return x.wire.b, nil
 	}
-	const splices = 128 // room for what is put in
 	x.g.slabs.put(x.wire)
-	x.wire = x.g.slabs.get(len(x.body.b) + len(upstreamModel) + splices)
-	x.wire.b = openai.Rewrite(x.wire.b, x.body.b, &x.peek, upstreamModel, x.wantsUsage())
-	x.wired = wiring{made: true, used: true, model: upstreamModel}
-	return x.wire.b
+	x.wire, x.wired = nil, wiring{}
+	switch {
+	case x.converted:
+		b, f := x.retell(want.model)
+		if f != nil {
+			return nil, f
+		}
+		x.wire = loose(b)
+	case x.splices(want.model):
+		const room = 128 // for what is put in
+		x.wire = x.g.slabs.get(len(x.body.b) + len(want.model) + room)
+		x.wire.b = dialect.Rewrite(x.wire.b, x.body.b, &x.peek, want.model, x.wantsUsage())
+	default:
+		x.wire = loose(x.body.b)
+	}
+	if changes {
+		b := x.wire.b
+		if ch.SystemPrompt != "" {
+			b = edit.AppendSystem(nil, b, x.plan, ch.SystemPrompt)
+		}
+		b = rules.Append(nil, b)
+		x.g.slabs.put(x.wire)
+		x.wire = loose(b)
+	}
+	x.wired = want
+	return x.wire.b, nil
 }
+
+// splices says whether the client's own bytes need a splice for an upstream that knows the model under a name.
+func (x *exchange) splices(model string) bool {
+	return x.wantsUsage() || model != x.model && x.op.Facts().Model == operation.InBody
+}
+
+// loose is memory that nobody takes back.
+func loose(b []byte) *slab { return &slab{b: b, class: len(slabSizes)} }

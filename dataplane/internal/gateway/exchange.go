@@ -5,14 +5,18 @@ import (
 	"time"
 	"unsafe"
 
+	"fairway/dataplane/internal/dialect"
+	"fairway/dataplane/internal/dialect/neutral"
 	"fairway/dataplane/internal/dialect/openai"
 	"fairway/dataplane/internal/ingress"
 	"fairway/dataplane/internal/meter"
+	"fairway/dataplane/internal/provider"
 	"fairway/dataplane/internal/report"
 	"fairway/dataplane/internal/route"
 	"fairway/dataplane/internal/snapshot"
 	"fairway/dataplane/internal/upstream"
 	"fairway/pkg/fault"
+	"fairway/pkg/operation"
 )
 
 // exchange is one request on its walk. It belongs to one goroutine at a time; only HungUp is called from another. It is
@@ -29,21 +33,24 @@ type exchange struct {
 	gone   atomic.Bool // the client hung up
 	rng    route.Rand
 	names  [maxModelName]byte // where model's bytes are
+	frames []byte             // of a stream that the provider frames in its own way, what was in them
 
 	passPiece func([]byte) bool // pass, made once
+	tellEvent neutral.Emit      // tell, made once
 	state
 }
 
-// maxModelName is the longest model name in bytes that openai.PeekBody lets through.
+// maxModelName is the longest model name in bytes that dialect.PeekBody lets through.
 const maxModelName = 256
 
 // state is what a request starts with empty.
 type state struct {
-	in    *ingress.Request
-	out   *ingress.Response
-	op    openai.Operation
-	start time.Time
-	now   time.Time // when the walk last waited for something
+	in     *ingress.Request
+	out    *ingress.Response
+	target dialect.Target
+	op     operation.Operation
+	start  time.Time
+	now    time.Time // when the walk last waited for something
 
 	snap  *snapshot.Snapshot
 	key   *snapshot.Key
@@ -54,27 +61,38 @@ type state struct {
 	body  *slab // what the client sent; nil once it is not needed any more
 	wire  *slab // what goes upstream, if that is something else
 	wired wiring
-	peek  openai.Peek
+	peek  dialect.Peek
 	size  int64 // of the body
 	model string
 	asked string // the client's own id for the request, once its head is gone
+
+	plan      operation.Operation // what the picked account's upstream is asked for
+	upStream  bool                // as a stream
+	converted bool                // the upstream is asked in another way than the client asked
+	heard     dialect.Answers     // how the upstream's answers are understood
+	talk      *conversation       // what conversions need; nil = none yet
+	unframe   provider.Unframer   // nil = the answer is not framed in the provider's own way
+	broken    error               // why those frames make no sense
+	pinned    *snapshot.Account   // who alone can serve the request; nil = whoever is picked
 
 	budget   route.Budget
 	budgeted bool // Begin was called
 	retrying bool // Retry was granted
 	watched  bool
 
-	request   upstream.Request
-	secret    openai.Span // of the account's secret in head
-	candidate *snapshot.Candidate
-	served    *snapshot.Account // whom the last attempt was made with
-	reason    route.Reason
-	response  *upstream.Response
-	handshake handshake        // of a WebSocket
-	tunnel    *upstream.Tunnel // what that led to
-	flying    bool             // the account's in-flight count is up
-	attempt   int
-	last      failure
+	request     upstream.Request
+	ask         provider.Request
+	credentials provider.Credential
+	secret      dialect.Span // of the account's secret in head
+	candidate   *snapshot.Candidate
+	served      *snapshot.Account // whom the last attempt was made with
+	reason      route.Reason
+	response    *upstream.Response
+	handshake   handshake        // of a WebSocket
+	tunnel      *upstream.Tunnel // what that led to
+	flying      bool             // the account's in-flight count is up
+	attempt     int
+	last        failure
 
 	first   *slab // what was read of the answer before it was known to be good
 	piece   *slab // of a large answer, what is read next
@@ -101,9 +119,10 @@ func (g *Gateway) begin(in *ingress.Request, out *ingress.Response) *exchange {
 	x, _ := g.exchanges.Get().(*exchange)
 	if x == nil {
 		x = &exchange{g: g, rng: route.NewRand()}
-		x.passPiece = x.pass
+		x.passPiece, x.tellEvent = x.pass, x.tell
 	}
 	x.in, x.out = in, out
+	x.heard = openai.Answers{} // until an upstream is picked
 	x.start = g.now()
 	x.now = x.start
 	x.snap = g.snapshots.Current()

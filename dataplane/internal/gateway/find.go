@@ -1,7 +1,6 @@
 package gateway
 
 import (
-	"fairway/dataplane/internal/dialect/openai"
 	"fairway/dataplane/internal/route"
 	"fairway/dataplane/internal/snapshot"
 	"fairway/pkg/fault"
@@ -21,9 +20,26 @@ func (x *exchange) findPool() *fault.Error {
 			return x.noPool()
 		}
 	}
-	x.pool = pool
+	if x.pool = pool.Serving(x.op, x.canServe); x.pool == nil {
+		return x.notServed()
+	}
 	x.budget = route.BudgetOf(x.group, x.snap.Settings())
 	return nil
+}
+
+// canServe says whether a channel can be asked for the operation, be it by another one.
+func (x *exchange) canServe(ch *snapshot.Channel) bool {
+	plan, ok := ch.Adapter.Plan(x.op, ch.UpstreamModel(x.model))
+	if !ok || plan == x.op {
+		return ok
+	}
+	return codecOf(x.op) != nil && askerOf(plan) != nil || counts(x.op) && counts(plan)
+}
+
+// notServed is for a model that is there, at providers that do not have the operation.
+func (x *exchange) notServed() *fault.Error {
+	return fault.New(fault.Invalid, "%s is not served for the model %q by any of its providers", x.op, x.model).
+		WithCode("operation_not_supported").WithParam("model")
 }
 
 func (x *exchange) awaitPool() {
@@ -66,13 +82,16 @@ func (x *exchange) listModels() *fault.Error {
 			allowed = append(allowed, name)
 		}
 	}
-	x.answerJSON(openai.AppendModels(nil, allowed))
+	x.answerJSON(appendModels(nil, x.target.Dialect, allowed))
 	return nil
 }
 
 // describeModel answers with one model, if the key may use it and somebody serves it.
 func (x *exchange) describeModel(model string) *fault.Error {
-	x.model = model
+	if len(model) > maxModelName {
+		return notFound(model)
+	}
+	x.setModel([]byte(model))
 	if !x.key.AllowsModel(model) {
 		return notFound(model)
 	}
@@ -82,7 +101,7 @@ func (x *exchange) describeModel(model string) *fault.Error {
 			return notFound(model)
 		}
 	}
-	x.answerJSON(openai.AppendModel(nil, model))
+	x.answerJSON(appendModel(nil, x.target.Dialect, model))
 	return nil
 }
 

@@ -4,7 +4,8 @@
 // WebSocket walks the same way and becomes a tunnel (realtime.go).
 //
 // One snapshot is pinned for the whole walk, with one bounded exception: what is missing from it may be awaited once.
-// Bytes pass through; only the model's name, credentials and stream_options.include_usage are spliced. Retries happen
+// Same dialect: bytes pass through; only the model's name, credentials and stream_options.include_usage are spliced, and
+// what the channel's own rules say. Retries happen
 // before the first byte to the client and never after. Every request that reached an upstream is settled exactly once,
 // before its client can see the last byte.
 //
@@ -24,13 +25,14 @@ import (
 
 	"fairway/dataplane/internal/accesslog"
 	"fairway/dataplane/internal/auth"
-	"fairway/dataplane/internal/dialect/openai"
+	"fairway/dataplane/internal/dialect"
 	"fairway/dataplane/internal/ingress"
 	"fairway/dataplane/internal/report"
 	"fairway/dataplane/internal/snapshot"
 	"fairway/dataplane/internal/tunnel"
 	"fairway/dataplane/internal/upstream"
 	"fairway/pkg/fault"
+	"fairway/pkg/operation"
 )
 
 // Sink takes the record of a finished request. It must not block and must not keep the record: Append returns when it is
@@ -101,6 +103,8 @@ type Gateway struct {
 	load      load
 	tunnels   *tunnel.Relay
 	excluded  exclusions
+	owners    owners
+	memory    memory
 	slabs     slabs
 	exchanges sync.Pool
 }
@@ -143,29 +147,56 @@ func (g *Gateway) Serve(in *ingress.Request, out *ingress.Response) {
 
 // serve is the walk's first steps: what every operation has in common. A fault is the answer.
 func (x *exchange) serve() *fault.Error {
-	op, model := openai.Parse(x.in.Target())
-	x.op = op
-	if op == openai.Unknown {
-		return fault.New(fault.NotFound, "unknown request URL").WithCode("unknown_url")
-	}
-	if string(x.in.Method()) != op.Method() {
-		x.out.Set("Allow", op.Method())
-		return fault.New(fault.Invalid, "this URL answers to %s only", op.Method()).
-			WithStatus(http.StatusMethodNotAllowed).WithCode("method_not_allowed")
-	}
-	if op == openai.Realtime {
-		return x.relayRealtime(model)
-	}
-	if f := x.findCaller(credential(x.in.Get("authorization"))); f != nil {
+	if f := x.readTarget(); f != nil {
 		return f
 	}
-	switch op {
-	case openai.Models:
+	if x.op == operation.Realtime {
+		return x.relayRealtime(x.target.Model)
+	}
+	presented, f := x.credential()
+	if f != nil {
+		return f
+	}
+	if f := x.findCaller(presented); f != nil {
+		return f
+	}
+	switch x.op {
+	case operation.Models, operation.AnthropicModels, operation.GeminiModels:
 		return x.listModels()
-	case openai.Model:
-		return x.describeModel(model)
+	case operation.Model, operation.AnthropicModel, operation.GeminiModel:
+		return x.describeModel(x.target.Model)
+	case operation.BatchList:
+		return fault.New(fault.Unimplemented, "batches cannot be listed: an account's batches belong to several keys; ask for one by its id").
+			WithCode("not_supported")
+	}
+	if x.op.Facts().Pinned {
+		return x.relayPinned()
 	}
 	return x.relay()
+}
+
+// readTarget finds out which operation the request is for.
+func (x *exchange) readTarget() *fault.Error {
+	method := x.in.Method()
+	x.target = dialect.ParseTarget(method, x.in.Target())
+	if x.target.Ambiguous() && len(x.in.Get("anthropic-version")) > 0 {
+		x.target.SetAnthropic()
+	}
+	x.op = x.target.Op
+	facts := x.op.Facts()
+	switch {
+	case x.op == operation.Unknown:
+		return fault.New(fault.NotFound, "unknown request URL").WithCode("unknown_url")
+	case x.op == operation.Responses && x.in.Upgrade():
+		// Clients of the WebSocket form fall back to HTTP on this status only.
+		return fault.New(fault.Invalid, "responses are served over HTTP, not over a WebSocket").
+			WithStatus(http.StatusUpgradeRequired).WithCode("websocket_not_supported")
+	case string(method) != facts.Method:
+		x.out.Set("Allow", facts.Method)
+		return fault.New(fault.Invalid, "this URL answers to %s only", facts.Method).
+			WithStatus(http.StatusMethodNotAllowed).WithCode("method_not_allowed")
+	}
+	return nil
 }
 
 // relay is the walk of the operations that go upstream.
@@ -208,7 +239,7 @@ func (x *exchange) refuse(f *fault.Error) {
 	if x.gone.Load() {
 		x.out.Close()
 	}
-	ingress.Refuse(x.out, f)
+	ingress.RefuseWith(x.out, f, appendError(nil, x.target.Dialect, f, x.requestID()))
 }
 
 // panicked is a bug. What has not begun to be answered is refused; the rest is cut.

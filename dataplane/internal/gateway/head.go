@@ -5,46 +5,55 @@ import (
 	"strconv"
 	"strings"
 
+	"fairway/dataplane/internal/provider"
 	"fairway/dataplane/internal/snapshot"
 	"fairway/pkg/h1"
+	"fairway/pkg/operation"
 )
 
-// buildHead writes the head of the upstream request for an account, with a body of size bytes. Only what the client said
-// about the content passes: whatever concerns its connection, its credentials or who it is ends here.
-func (x *exchange) buildHead(a *snapshot.Account, size int) {
+// buildHead writes the head of the upstream request for an account, with body. Only what the client said about the content
+// passes: whatever concerns its connection, its credentials or who it is ends here.
+func (x *exchange) buildHead(a *snapshot.Account, body []byte) {
+	h := x.beginHead(a, body)
+	if method := x.plan.Facts().Method; method == "POST" {
+		h = append(h, "Content-Length: "...)
+		h = strconv.AppendInt(h, int64(len(body)), 10)
+		h = append(h, "\r\n"...)
+	}
+	h = append(h, "Accept-Encoding: identity\r\n"...)
+	x.head = x.endHead(h, a.Channel, len(body) > 0)
+}
+
+// beginHead writes the request line, the host, and what makes the request the account's.
+func (x *exchange) beginHead(a *snapshot.Account, body []byte) []byte {
 	ch := a.Channel
-	h := x.head[:0]
-	h = append(h, "POST "...)
-	h = append(h, ch.BaseURL.Path...)
-	h = append(h, x.op.Path()...)
+	facts := x.plan.Facts()
+	x.ask = provider.Request{
+		Op: x.plan, Model: ch.UpstreamModel(x.model), ID: x.target.ID, Stream: x.upStream, Body: body, Now: x.now,
+	}
+	if facts.Pinned || facts.Model == operation.InQuery {
+		x.ask.Query = x.target.Query
+	}
+	x.credentials = provider.Credential{
+		Secret: a.Secret.Reveal(), KeyID: a.KeyID, Session: a.Session.Reveal(), Organization: a.Organization,
+	}
+	h := append(x.head[:0], facts.Method...)
+	h = append(h, ' ')
+	h = ch.Adapter.AppendTarget(h, &x.ask)
 	h = append(h, " HTTP/1.1\r\nHost: "...)
 	h = append(h, ch.BaseURL.Host...)
-	h = append(h, "\r\nContent-Length: "...)
-	h = strconv.AppendInt(h, int64(size), 10)
-	h = append(h, "\r\nAccept-Encoding: identity\r\n"...)
-	h = x.appendCredential(h, a)
-	h = x.appendClientHeaders(h, ch.Headers, true)
+	h = append(h, "\r\n"...)
+	h, x.secret = ch.Adapter.AppendHeaders(h, &x.ask, &x.credentials)
+	return h
+}
+
+// endHead writes what passes of the client's headers, and what the channel sets.
+func (x *exchange) endHead(h []byte, ch *snapshot.Channel, body bool) []byte {
+	h = x.appendClientHeaders(h, ch, body)
 	for _, set := range ch.Headers {
 		h = appendHeader(h, set.Name, set.Value)
 	}
-	h = append(h, "\r\n"...)
-	x.head = h
-}
-
-// appendCredential writes what makes the request the account's.
-func (x *exchange) appendCredential(h []byte, a *snapshot.Account) []byte {
-	x.secret.Start, x.secret.End = len(h), len(h)
-	if !a.Secret.Empty() {
-		h = append(h, "Authorization: Bearer "...)
-		x.secret.Start = len(h)
-		h = append(h, a.Secret.Reveal()...)
-		x.secret.End = len(h)
-		h = append(h, "\r\n"...)
-	}
-	if a.Organization != "" {
-		h = appendHeader(h, "OpenAI-Organization", a.Organization)
-	}
-	return h
+	return append(h, "\r\n"...)
 }
 
 func appendHeader(h []byte, name, value string) []byte {
@@ -55,21 +64,25 @@ func appendHeader(h []byte, name, value string) []byte {
 }
 
 // appendClientHeaders copies, as they were spelt, the client's headers that pass and that the channel does not set.
-// ingress has checked each line. A body without a type is JSON.
-func (x *exchange) appendClientHeaders(h []byte, set []snapshot.Header, body bool) []byte {
+// ingress has checked each line. A body without a type is JSON. Where the request was converted, hardly any header means
+// anything to the upstream.
+func (x *exchange) appendClientHeaders(h []byte, ch *snapshot.Channel, body bool) []byte {
 	names := x.connectionNames()
 	var typed bool
 	var once onceHeaders
 	for name, value := range x.in.Fields {
 		if isName(name, "content-type") {
-			if typed {
+			if typed || x.converted {
 				continue
 			}
 			typed = true
 		} else if endsHere(name) || names && x.namedByConnection(name) || once.again(name) {
 			continue
 		}
-		if overridden(set, name) {
+		if x.converted && !isOneOf(name, crossing[:]) {
+			continue
+		}
+		if overridden(ch.Headers, name) || ch.Adapter.OwnsHeader(name) || len(ch.Removes) > 0 && isOneOf(name, ch.Removes) {
 			continue
 		}
 		h = append(h, name...)
@@ -77,10 +90,20 @@ func (x *exchange) appendClientHeaders(h []byte, set []snapshot.Header, body boo
 		h = append(h, value...)
 		h = append(h, "\r\n"...)
 	}
-	if body && !typed && !overridden(set, []byte("content-type")) {
+	if body && !typed && !overridden(ch.Headers, []byte("content-type")) {
 		h = append(h, "Content-Type: application/json\r\n"...)
 	}
+	for _, d := range ch.Defaults {
+		if x.in.Count(strings.ToLower(d.Name)) == 0 {
+			h = appendHeader(h, d.Name, d.Value)
+		}
+	}
 	return h
+}
+
+// crossing are the headers of a client that mean the same in every dialect.
+var crossing = [...]string{ //nolint:gochecknoglobals // a constant table; Go has no constant of this type
+	"user-agent", "accept-language", "traceparent", "tracestate", "baggage",
 }
 
 // isName compares a header's name with one in lower case.

@@ -9,7 +9,10 @@ import (
 	"testing"
 
 	"fairway/dataplane/internal/ingress"
+	"fairway/dataplane/internal/provider"
 	"fairway/dataplane/internal/snapshot"
+	resourcev1 "fairway/pkg/gen/fairway/resource/v1"
+	"fairway/pkg/operation"
 	"fairway/pkg/secret"
 )
 
@@ -19,9 +22,14 @@ func FuzzHead(f *testing.F) {
 	f.Add("X-A: b\r\n")
 	f.Add("Connection: x-a\r\nX-A: b\r\ncookie: c\r\nX-Forwarded-For: d\r\n")
 	f.Add("AUTHORIZATION: Bearer x\r\nauthorization: y\r\nHost: evil\r\nContent-Length: 7\r\n")
+	adapter, err := provider.New(provider.Channel{Provider: int32(resourcev1.Provider_PROVIDER_OPENAI), Host: "up.example", Path: "/p"})
+	if err != nil {
+		f.Fatal(err)
+	}
 	account := &snapshot.Account{
 		Secret: secret.New("the-secret"), Organization: "org",
 		Channel: &snapshot.Channel{
+			Adapter: adapter,
 			BaseURL: snapshot.BaseURL{Host: "up.example", Path: "/p"}, Headers: []snapshot.Header{{Name: "X-Set", Value: "v"}},
 		},
 	}
@@ -31,8 +39,8 @@ func FuzzHead(f *testing.F) {
 			return
 		}
 		x := &exchange{}
-		x.in, x.op = request, 1
-		x.buildHead(account, 0)
+		x.in, x.op, x.plan = request, operation.Chat, operation.Chat
+		x.buildHead(account, nil)
 		in := bufio.NewReader(bytes.NewReader(x.head))
 		r, err := http.ReadRequest(in)
 		if err != nil {
@@ -87,7 +95,7 @@ func TestBearer(t *testing.T) {
 	for in, want := range map[string]string{
 		"Bearer k": "k", "bearer k": "k", "BEARER  k ": "k", "Bearer": "", "Bearer ": "", "Basic k": "", "k": "", "": "",
 	} {
-		if got := string(credential([]byte(in))); got != want {
+		if got := string(bearer([]byte(in))); got != want {
 			t.Errorf("%q: %q", in, got)
 		}
 	}

@@ -5,7 +5,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
-	"fairway/dataplane/internal/dialect/openai"
+	"fairway/pkg/operation"
 )
 
 // classes are the values of the label "status".
@@ -13,9 +13,9 @@ var classes = [...]string{"other", "1xx", "2xx", "3xx", "4xx", "5xx", "canceled"
 
 // meters are counters that are looked up before the first request, but for those of failures.
 type meters struct {
-	requests  [openai.Count][len(classes)]prometheus.Counter
-	durations [openai.Count]prometheus.Observer
-	ttft      [openai.Count]prometheus.Observer
+	requests  [operation.Count][len(classes)]prometheus.Counter
+	durations [operation.Count]prometheus.Observer
+	ttft      [operation.Count]prometheus.Observer
 
 	inFlight        prometheus.Gauge
 	attempts        prometheus.Counter
@@ -28,6 +28,8 @@ type meters struct {
 	hangUps         prometheus.Counter
 	shed            prometheus.Counter
 	panics          prometheus.Counter
+	conversions     *prometheus.CounterVec
+	losses          *prometheus.CounterVec
 	lost            prometheus.Counter
 	input           prometheus.Counter
 	cached          prometheus.Counter
@@ -75,6 +77,8 @@ func newMeters(r prometheus.Registerer) *meters {
 		hangUps:         counter("fairway_client_hangups_total", "Clients that left while their request was under way."),
 		shed:            counter("fairway_requests_shed_total", "Requests refused because the proxy bears no more at once."),
 		panics:          counter("fairway_request_panics_total", "Requests that panicked."),
+		conversions:     counters("fairway_conversions_total", "Answers that were converted between dialects, by the client's operation and the upstream's.", "from", "to"),
+		losses:          counters("fairway_conversion_losses_total", "What conversions could not carry, by its name in x-fairway-lossy.", "loss"),
 		lost:            counter("fairway_usage_records_lost_total", "Usage records that could not be kept."),
 		input:           tokens.WithLabelValues("input"),
 		cached:          tokens.WithLabelValues("cached"),
@@ -82,8 +86,8 @@ func newMeters(r prometheus.Registerer) *meters {
 		estimated:       counter("fairway_usage_estimated_total", "Settled requests whose tokens are estimates."),
 		unpriced:        counter("fairway_usage_unpriced_total", "Settled requests whose model has no price."),
 	}
-	for op := range openai.Count {
-		name := openai.Operation(op).String()
+	for op := range operation.Count {
+		name := operation.Operation(op).String()
 		for class := range classes {
 			m.requests[op][class] = requests.WithLabelValues(name, classes[class])
 		}
@@ -94,6 +98,11 @@ func newMeters(r prometheus.Registerer) *meters {
 		r.MustRegister(append(all, m.inFlight)...)
 	}
 	return m
+}
+
+// converted counts an answer that is converted.
+func (m *meters) converted(from, to operation.Operation) {
+	m.conversions.WithLabelValues(from.String(), to.String()).Inc()
 }
 
 // finished counts an exchange at its end.

@@ -5,13 +5,14 @@ import (
 	"context"
 	"errors"
 
-	"fairway/dataplane/internal/dialect/openai"
+	"fairway/dataplane/internal/dialect"
 	"fairway/dataplane/internal/meter"
 	"fairway/dataplane/internal/snapshot"
 	"fairway/dataplane/internal/tunnel"
 	"fairway/dataplane/internal/upstream"
 	"fairway/pkg/fault"
 	"fairway/pkg/money"
+	"fairway/pkg/operation"
 )
 
 // handshake is a client's wish for a WebSocket, and our own with the upstream.
@@ -25,11 +26,11 @@ type handshake struct {
 // relayRealtime is the walk of a WebSocket connection: the same steps as for a request, up to the upstream's agreement;
 // then bytes pass both ways until one side goes, and each response is on the books as it ends.
 func (x *exchange) relayRealtime(model string) *fault.Error {
-	bearer, f := x.readHandshake()
+	presented, f := x.readHandshake()
 	if f != nil {
 		return f
 	}
-	if f := x.findCaller(bearer); f != nil {
+	if f := x.findCaller(presented); f != nil {
 		return f
 	}
 	if model == "" {
@@ -48,7 +49,7 @@ func (x *exchange) relayRealtime(model string) *fault.Error {
 
 // readHandshake checks the client's handshake and returns the credential that it brings: in the header, or, from a browser,
 // among the subprotocols.
-func (x *exchange) readHandshake() (bearer []byte, _ *fault.Error) {
+func (x *exchange) readHandshake() (presented []byte, f *fault.Error) {
 	version := "HTTP/1.1"
 	if x.in.Old() {
 		version = "HTTP/1.0"
@@ -67,15 +68,17 @@ func (x *exchange) readHandshake() (bearer []byte, _ *fault.Error) {
 		return nil, fault.New(fault.Invalid, "%s", refused.Reason).WithStatus(refused.Status).WithCode("websocket_handshake")
 	}
 	x.handshake.accept = tunnel.Accept(string(key))
-	bearer = credential(x.in.Get("authorization"))
+	if presented, f = x.credential(); f != nil {
+		return nil, f
+	}
 	switch among := x.handshake.protocols.Key; {
 	case len(among) == 0:
-	case len(bearer) > 0:
+	case len(presented) > 0:
 		return nil, fault.New(fault.Unauthenticated, "an API key in the header and another among the subprotocols").WithCode("invalid_api_key")
 	default:
-		bearer = among
+		presented = among
 	}
-	return bearer, nil
+	return presented, nil
 }
 
 // field returns all values of a header.
@@ -93,6 +96,7 @@ func (x *exchange) field(name string) [][]byte {
 func (x *exchange) tryUpgrade() *failure {
 	a := x.candidate.Account
 	x.handshake.key = tunnel.NewKey()
+	x.plan = operation.Realtime
 	x.buildUpgrade(a)
 	x.request = upstream.Request{Target: targetOf(a), Head: x.head}
 	x.depart(a)
@@ -109,7 +113,7 @@ func (x *exchange) tryUpgrade() *failure {
 			return f
 		}
 		return &failure{
-			verdict: openai.Classify(&openai.UpstreamError{}), status: 502,
+			verdict: dialect.Classify(&dialect.UpstreamError{}), status: 502,
 			cause: errors.New("the upstream answers a WebSocket handshake without switching protocols"),
 		}
 	}
@@ -126,7 +130,7 @@ func (x *exchange) tryUpgrade() *failure {
 	x.handshake.protocol, err = tunnel.CheckAnswer(101, fields, x.handshake.key, x.handshake.protocols.Offer)
 	if err != nil {
 		x.closeTunnel()
-		return &failure{verdict: openai.Classify(&openai.UpstreamError{}), status: 502, cause: err}
+		return &failure{verdict: dialect.Classify(&dialect.UpstreamError{}), status: 502, cause: err}
 	}
 	x.ttft = x.now.Sub(x.start)
 	x.praise()
@@ -135,16 +139,7 @@ func (x *exchange) tryUpgrade() *failure {
 
 // buildUpgrade writes the head of the upstream handshake.
 func (x *exchange) buildUpgrade(a *snapshot.Account) {
-	ch := a.Channel
-	h := x.head[:0]
-	h = append(h, "GET "...)
-	h = append(h, ch.BaseURL.Path...)
-	h = append(h, x.op.Path()...)
-	h = openai.AppendQuery(h, x.in.Target(), ch.UpstreamModel(x.model))
-	h = append(h, " HTTP/1.1\r\nHost: "...)
-	h = append(h, ch.BaseURL.Host...)
-	h = append(h, "\r\n"...)
-	h = x.appendCredential(h, a)
+	h := x.beginHead(a, nil)
 	h = appendHeader(h, "Connection", "Upgrade")
 	h = appendHeader(h, "Upgrade", "websocket")
 	h = appendHeader(h, "Sec-WebSocket-Version", tunnel.Version)
@@ -152,12 +147,7 @@ func (x *exchange) buildUpgrade(a *snapshot.Account) {
 	if offer := x.handshake.protocols.Value(); offer != "" {
 		h = appendHeader(h, "Sec-WebSocket-Protocol", offer)
 	}
-	h = x.appendClientHeaders(h, ch.Headers, false)
-	for _, set := range ch.Headers {
-		h = appendHeader(h, set.Name, set.Value)
-	}
-	h = append(h, "\r\n"...)
-	x.head = h
+	x.head = x.endHead(h, a.Channel, false)
 }
 
 // tunnelRealtime connects the client with the upstream until one of them goes.

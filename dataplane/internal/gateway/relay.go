@@ -5,9 +5,8 @@ import (
 	"errors"
 	"io"
 
-	"fairway/dataplane/internal/dialect/openai"
+	"fairway/dataplane/internal/dialect"
 	"fairway/pkg/fault"
-	"fairway/pkg/sse"
 )
 
 // relayEvents passes a stream on: one write for each piece that the upstream sends. Nothing is parsed on the way; the end of
@@ -28,11 +27,28 @@ func (x *exchange) relayEvents() {
 		x.lostClient()
 		return
 	}
+	if x.broken != nil {
+		err = x.broken
+	}
 	x.endOfEvents(err)
+}
+
+// unframed takes a piece of a stream out of the provider's own frames; nil: nothing was whole yet.
+func (x *exchange) unframed(p []byte) []byte {
+	x.frames, x.broken = x.unframe.Feed(x.frames[:0], p)
+	if len(x.frames) == 0 {
+		return nil
+	}
+	return x.frames
 }
 
 // pass sends a piece of a stream to the client, and says whether it could.
 func (x *exchange) pass(p []byte) bool {
+	if x.unframe != nil {
+		if p = x.unframed(p); p == nil {
+			return x.broken == nil
+		}
+	}
 	x.tap.Feed(p)
 	x.mask(p)
 	if x.strip {
@@ -61,8 +77,8 @@ func (x *exchange) endOfEvents(err error) {
 	}
 	clean := err == nil
 	tail := x.tail()
-	saidError := endsInError(tail)
-	if x.tap.Done() || clean && !saidError && openai.Finished(tail) {
+	saidError := x.endsInError(tail)
+	if x.tap.Done() || clean && !saidError && x.heard.Finished(tail) {
 		x.settleStream(saidError)
 		if saidError {
 			x.streamFailed("error_event", nil)
@@ -99,9 +115,12 @@ func (x *exchange) epitaph(tail []byte) []byte {
 	if !x.strip && !endsEvent(tail) {
 		out = append(out, "\n\n"...)
 	}
-	f := fault.New(fault.Upstream, "the upstream ended the stream before it was complete").
+	return x.appendErrorEvent(out, interrupted(), tail)
+}
+
+func interrupted() *fault.Error {
+	return fault.New(fault.Upstream, "the upstream ended the stream before it was complete").
 		WithCode("upstream_stream_interrupted")
-	return sse.AppendEvent(out, "", fault.AppendOpenAI(nil, f))
 }
 
 func endsEvent(tail []byte) bool {
@@ -110,7 +129,7 @@ func endsEvent(tail []byte) bool {
 }
 
 // endsInError says whether an error is the last event of a stream, but for [DONE].
-func endsInError(tail []byte) bool {
+func (x *exchange) endsInError(tail []byte) bool {
 	i := bytes.LastIndex(tail, []byte(`"error"`))
 	if i < 0 {
 		return false
@@ -123,7 +142,7 @@ func endsInError(tail []byte) bool {
 	if end := bytes.IndexAny(event, "\r\n"); end >= 0 {
 		event = event[:end]
 	}
-	_, found := openai.ParseErrorEvent(event)
+	_, found := x.heard.ErrorEvent(event)
 	return found
 }
 
@@ -183,7 +202,7 @@ func (x *exchange) streamFailed(reason string, err error) {
 		x.trail[n-1].verdict = reason
 	}
 	x.g.meters.attemptFailures.WithLabelValues("stream_" + reason).Inc()
-	v := openai.Transport(false)
+	v := dialect.Transport(false)
 	cell := x.candidate.Cell
 	if rest := v.Cool.For(int(cell.Failures.Add(1)), 0); rest > 0 {
 		cell.Cool(x.g.now().Add(rest).UnixMilli())

@@ -1,10 +1,10 @@
 package gateway
 
 import (
-	"fairway/dataplane/internal/dialect/openai"
 	"fairway/dataplane/internal/meter"
 	"fairway/dataplane/internal/report"
 	"fairway/pkg/money"
+	"fairway/pkg/operation"
 )
 
 // settleWhole settles a plain response that has arrived completely.
@@ -17,15 +17,12 @@ func (x *exchange) settleWhole() {
 	if !whole {
 		window = x.tail()
 	}
-	u, ok := openai.ParseUsage(window)
-	if !ok && !whole {
-		u, ok = openai.ParseUsage(x.tap.Head())
-	}
+	u, ok := x.heard.Usage(x.tap.Head(), window)
 	switch {
 	case ok:
 		x.settle(meter.Usage{Tokens: u}, false)
 	case whole:
-		x.settle(x.estimate(int64(openai.BodyText(window))), false)
+		x.settle(x.estimate(int64(x.heard.BodyText(window))), false)
 	default:
 		x.settle(x.estimate(x.tap.Bytes()), false)
 	}
@@ -37,7 +34,7 @@ func (x *exchange) settleStream(failed bool) {
 		return
 	}
 	x.now = x.g.now()
-	u, ok := openai.ParseUsage(x.tail())
+	u, ok := x.heard.Usage(x.tap.Head(), x.tail())
 	if !ok {
 		x.settle(x.estimate(x.tap.TextBytes()), failed)
 		return
@@ -69,7 +66,7 @@ func (x *exchange) settlePart(failed bool) {
 // settleUnanswered settles a request that reached an upstream and got no answer to deliver. One that reached none is no
 // usage.
 func (x *exchange) settleUnanswered() {
-	if x.settled || x.attempt == 0 {
+	if x.settled || x.served == nil || !x.op.Facts().Billed {
 		return
 	}
 	x.settle(meter.Usage{Estimated: x.gone.Load()}, !x.gone.Load())
@@ -77,8 +74,10 @@ func (x *exchange) settleUnanswered() {
 
 // estimate is the usage that nobody told, from the text that went in and the text that was delivered.
 func (x *exchange) estimate(text int64) meter.Usage {
-	if x.op == openai.Embeddings {
-		text = 0 // vectors are not billed
+	switch x.op {
+	case operation.Embeddings, operation.EmbedContent, operation.BatchEmbedContents, operation.Rerank,
+		operation.Images, operation.ImageEdits, operation.ImageVariations, operation.Speech:
+		text = 0 // what comes back is no text
 	}
 	return meter.Estimate(int64(x.peek.TextBytes), text)
 }
@@ -87,6 +86,9 @@ func (x *exchange) estimate(text int64) meter.Usage {
 func (x *exchange) settle(u meter.Usage, failed bool) {
 	x.settled, x.usage = true, u
 	x.failed = x.failed || failed
+	if !x.op.Facts().Billed {
+		return
+	}
 	x.book(u, failed)
 }
 

@@ -8,10 +8,12 @@ import (
 	"fairway/pkg/fault"
 )
 
-// Refuse answers with e in OpenAI's envelope, which every client of ours can read, and says whether coming back makes
-// sense: Retry-After where e knows when, x-should-retry false where the same request cannot succeed. Headers that were
-// set before stay.
-func Refuse(w *Response, e *fault.Error) {
+// Refuse answers with e in OpenAI's envelope, which every client of ours can read.
+func Refuse(w *Response, e *fault.Error) { RefuseWith(w, e, fault.AppendOpenAI(nil, e)) }
+
+// RefuseWith answers with e in the words of body, and says whether coming back makes sense: Retry-After where e knows when,
+// x-should-retry false where the same request cannot succeed. Headers that were set before stay.
+func RefuseWith(w *Response, e *fault.Error, body []byte) {
 	status := e.HTTPStatus()
 	w.Status(status)
 	w.Set("Content-Type", "application/json")
@@ -21,7 +23,7 @@ func Refuse(w *Response, e *fault.Error) {
 	if !retryable(status) {
 		w.Set("X-Should-Retry", "false")
 	}
-	_ = w.Send(append(fault.AppendOpenAI(nil, e), '\n'))
+	_ = w.Send(append(body, '\n'))
 }
 
 // RetrySeconds is d as Retry-After gives it: whole seconds, rounded up.

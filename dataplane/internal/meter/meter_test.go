@@ -20,7 +20,7 @@ func TestEveryCut(t *testing.T) {
 	var f Filter
 	for i := 0; i <= len(stream); i++ {
 		for j := i; j <= len(stream); j += 1 + (j-i)/8 {
-			tap.Reset("[DONE]", nil)
+			tap.Reset("data: [DONE]", nil)
 			f.Reset(drop)
 			var out strings.Builder
 			for _, piece := range []string{stream[:i], stream[i:j], stream[j:]} {
@@ -58,7 +58,7 @@ func TestMarkOnlyAsWholeData(t *testing.T) {
 	} {
 		for cut := range len(text) + 1 {
 			var tap Tap
-			tap.Reset("[DONE]", nil)
+			tap.Reset("data: [DONE]", nil)
 			tap.Feed([]byte(text[:cut]))
 			tap.Feed([]byte(text[cut:]))
 			if tap.Done() != want {
@@ -158,7 +158,7 @@ func FuzzFilter(f *testing.F) {
 func TestFeedAllocatesNothing(t *testing.T) {
 	var tap Tap
 	var f Filter
-	tap.Reset("[DONE]", nil)
+	tap.Reset("data: [DONE]", nil)
 	f.Reset(drop)
 	event := []byte("data: {\"choices\":[{\"delta\":{\"content\":\"hello\"}}]}\n\n")
 	for range 1000 {
@@ -177,7 +177,7 @@ func BenchmarkEvent(b *testing.B) {
 		strings.Repeat("y", 100)))
 	var tap Tap
 	var f Filter
-	tap.Reset("[DONE]", nil)
+	tap.Reset("data: [DONE]", nil)
 	f.Reset(drop)
 	b.ReportAllocs()
 	for b.Loop() {
@@ -193,7 +193,7 @@ func BenchmarkFeed(b *testing.B) {
 	for name, text := range map[string]func([]byte) int{"bare": nil, "text": func(p []byte) int { return len(p) }} {
 		b.Run(name, func(b *testing.B) {
 			var tap Tap
-			tap.Reset("[DONE]", text)
+			tap.Reset("data: [DONE]", text)
 			b.SetBytes(int64(len(event)))
 			b.ReportAllocs()
 			for b.Loop() {
@@ -210,9 +210,9 @@ func FuzzTap(f *testing.F) {
 	f.Add([]byte("\rdata:[DONE]xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx\nxdata: [DONE]"), uint8(3))
 	f.Fuzz(func(t *testing.T, b []byte, piece uint8) {
 		var one, many Tap
-		one.Reset("[DONE]", nil)
+		one.Reset("data: [DONE]", nil)
 		one.Feed(b)
-		many.Reset("[DONE]", nil)
+		many.Reset("data: [DONE]", nil)
 		for rest := b; len(rest) > 0; {
 			n := min(int(piece)+1, len(rest))
 			many.Feed(rest[:n])

@@ -5,7 +5,10 @@
 // than its windows and one unfinished event, and to know any dialect: those are functions that it is given.
 package meter
 
-import "bytes"
+import (
+	"bytes"
+	"strings"
+)
 
 const (
 	// HeadSize is how much of a response a Tap remembers from its beginning, in bytes.
@@ -16,8 +19,6 @@ const (
 	// carrySize is what of the stream before is looked at again to find a mark that was cut: "data: " and a mark.
 	carrySize = 32
 
-	field = "data:"
-
 	// inLine stands for an unfinished line that is too long to become the mark's.
 	inLine = -1
 )
@@ -26,7 +27,8 @@ const (
 type Tap struct {
 	head  []byte
 	tail  Window
-	mark  string
+	field string // the line that ends a stream: its field, with the colon
+	mark  string // and its value
 	text  func(piece []byte) int
 	bytes int64
 	texts int64
@@ -35,12 +37,15 @@ type Tap struct {
 	have  int             // bytes in carry, or inLine
 }
 
-// Reset starts a response. mark is the data of the event that ends a stream ("" = none does), of at most 20 bytes; text
-// says about how many bytes of a piece are generated text (nil = none).
-func (t *Tap) Reset(mark string, text func(piece []byte) int) {
+// Reset starts a response. line is the line that only the end of a stream has, such as "data: [DONE]" ("" = there is none),
+// of at most 30 bytes; text says about how many bytes of a piece are generated text (nil = none).
+func (t *Tap) Reset(line string, text func(piece []byte) int) {
 	t.head = t.head[:0]
 	t.tail.Reset()
-	t.mark, t.text = mark, text
+	t.field, t.mark, t.text = "", "", text
+	if i := strings.Index(line, ": "); i >= 0 {
+		t.field, t.mark = line[:i+1], line[i+2:]
+	}
 	t.bytes, t.texts, t.done, t.have = 0, 0, false, 0
 }
 
@@ -62,7 +67,7 @@ func (t *Tap) Feed(p []byte) {
 	}
 }
 
-// look finds the mark as the whole data of an event, wherever the pieces were cut. Pieces nearly always end with a line:
+// look finds the line, wherever the pieces were cut. Pieces nearly always end with a line:
 // then nothing is kept of them.
 func (t *Tap) look(p []byte) {
 	if t.done {
@@ -76,7 +81,7 @@ func (t *Tap) look(p []byte) {
 	}
 	t.done = t.done || t.marked(p, t.have == 0)
 
-	longest := len(field) + 1 + len(t.mark)
+	longest := len(t.field) + 1 + len(t.mark)
 	end := p[max(0, len(p)-longest):]
 	line := len(end)
 	for line > 0 && end[line-1] != '\n' && end[line-1] != '\r' {
@@ -92,7 +97,7 @@ func (t *Tap) look(p []byte) {
 	}
 }
 
-// marked says whether b has a line "data: <mark>"; first says that b starts the stream.
+// marked says whether b has the line, with or without the space behind the colon; first says that b starts the stream.
 func (t *Tap) marked(b []byte, first bool) bool {
 	for from := 0; ; {
 		i := bytes.Index(b[from:], []byte(t.mark))
@@ -104,17 +109,17 @@ func (t *Tap) marked(b []byte, first bool) bool {
 		if at > 0 && b[at-1] == ' ' {
 			at--
 		}
-		if at < len(field) || string(b[at-len(field):at]) != field {
+		if at < len(t.field) || string(b[at-len(t.field):at]) != t.field {
 			continue
 		}
-		at -= len(field)
+		at -= len(t.field)
 		if at == 0 && first || at > 0 && (b[at-1] == '\n' || b[at-1] == '\r') {
 			return true
 		}
 	}
 }
 
-// Done says whether the event that ends a stream has come.
+// Done says whether the line that ends a stream has come.
 func (t *Tap) Done() bool { return t.done }
 
 // Bytes is how much has gone by.

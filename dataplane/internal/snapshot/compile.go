@@ -116,6 +116,9 @@ func compileChannel(id string, body []byte) (form, error) {
 	if c.Headers, err = headers(st.GetHeaders()); err != nil {
 		return nil, err
 	}
+	if err := c.adapt(st); err != nil {
+		return nil, err
+	}
 	for _, t := range []struct {
 		name string
 		from *durationpb.Duration
@@ -144,8 +147,12 @@ func compileAccount(id string, body []byte) (form, error) {
 	if err := unmarshal(body, st); err != nil {
 		return nil, err
 	}
-	if st.GetSecret() != "" && !visible(st.GetSecret()) {
-		return nil, errors.New("secret: has characters other than visible ASCII")
+	for _, v := range [...]struct{ name, value string }{
+		{"secret", st.GetSecret()}, {"session_token", st.GetSessionToken()}, {"access_key_id", st.GetAccessKeyId()},
+	} {
+		if v.value != "" && !visible(v.value) {
+			return nil, errors.New(v.name + ": has characters other than visible ASCII")
+		}
 	}
 	if st.GetOrganization() != "" && !visible(st.GetOrganization()) {
 		return nil, errors.New("organization: has characters other than visible ASCII")
@@ -156,7 +163,14 @@ func compileAccount(id string, body []byte) (form, error) {
 	a := &Account{
 		ID: AccountID(id), Name: st.GetName(), Secret: secret.New(st.GetSecret()), Organization: st.GetOrganization(),
 		Weight: orDefault(st.GetWeight(), defaultWeight), Disabled: st.GetDisabled(),
+		KeyID: st.GetAccessKeyId(), Session: secret.New(st.GetSessionToken()),
 		channelID: ChannelID(unique.Make(st.GetChannelId()).Value()),
+	}
+	if t := st.GetSecretExpireTime(); t != nil {
+		a.SecretEndsMS = max(t.AsTime().UnixMilli(), 1)
+	}
+	if st.GetExchanged() && a.Secret.Empty() {
+		a.Disabled = true // until its first token has come
 	}
 	if st.GetProxyUrl() == "" {
 		return a, nil
@@ -186,7 +200,7 @@ func compileGroup(id string, body []byte) (form, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Group{ID: GroupID(id), Name: st.GetName(), PriceRatio: r, Strategy: st.GetStrategy()}, nil
+	return &Group{ID: GroupID(id), Name: st.GetName(), PriceRatio: r, Strategy: st.GetStrategy(), Strict: st.GetStrict()}, nil
 }
 
 func compileKey(id string, body []byte) (form, error) {
@@ -196,7 +210,7 @@ func compileKey(id string, body []byte) (form, error) {
 	}
 	k := &Key{
 		ID: KeyID(id), Name: st.GetName(), Tenant: unique.Make(st.GetTenant()).Value(),
-		GroupID: GroupID(unique.Make(st.GetGroupId()).Value()), Disabled: st.GetDisabled(),
+		GroupID: GroupID(unique.Make(st.GetGroupId()).Value()), Disabled: st.GetDisabled(), Strict: st.GetStrict(),
 	}
 	if copy(k.mac[:], st.GetMac()) != len(k.mac) || len(st.GetMac()) != len(k.mac) {
 		return nil, fmt.Errorf("mac: has %d bytes, want %d", len(st.GetMac()), len(k.mac))

@@ -3,6 +3,9 @@ package snapshot
 import (
 	"cmp"
 	"slices"
+	"sync/atomic"
+
+	"fairway/pkg/operation"
 )
 
 // Candidate is one enabled account of one enabled channel. Candidates are shared by all pools of their channel; the
@@ -109,6 +112,45 @@ func (t *Tier) Draw(r1, r2 uint64) Drawn {
 // Pool is all that may serve one model for one group. It is immutable.
 type Pool struct {
 	Tiers []Tier // highest priority first; never empty
+
+	parts [operation.Count]atomic.Pointer[Pool] // see Serving
+}
+
+// Serving is the part of the pool whose channels can serve an operation, which can says: the pool itself if that is all of
+// it, nil if it is nobody. The first call for an operation asks can of each channel; its answers must not change.
+func (p *Pool) Serving(op operation.Operation, can func(*Channel) bool) *Pool {
+	part := p.parts[op].Load()
+	if part == nil {
+		part = p.partFor(can)
+		if !p.parts[op].CompareAndSwap(nil, part) {
+			part = p.parts[op].Load() // everybody sees one and the same
+		}
+	}
+	if len(part.Tiers) == 0 {
+		return nil
+	}
+	return part
+}
+
+// partFor compiles the part of the pool that can; without a tier if nobody can.
+func (p *Pool) partFor(can func(*Channel) bool) *Pool {
+	part, all := &Pool{}, true
+	for i := range p.Tiers {
+		var rosters []*Roster
+		for _, r := range p.Tiers[i].Rosters {
+			if can(r.Channel) {
+				rosters = append(rosters, r)
+			}
+		}
+		all = all && len(rosters) == len(p.Tiers[i].Rosters)
+		if len(rosters) > 0 {
+			part.Tiers = append(part.Tiers, newTier(rosters, nil))
+		}
+	}
+	if all {
+		return p
+	}
+	return part
 }
 
 // newPool sorts rosters into tiers. It takes over the alias tables of old where a tier's weights are the same.

@@ -51,17 +51,17 @@ func (t *table[K, V]) all() iter.Seq2[K, V] {
 }
 
 // edit begins a new table from this one. Not safe for concurrent use.
-func (t *table[K, V]) edit() *edit[K, V] { return &edit[K, V]{t: *t} }
+func (t *table[K, V]) edit() *tableEdit[K, V] { return &tableEdit[K, V]{t: *t} }
 
-// edit is a table under construction.
-type edit[K comparable, V any] struct {
+// tableEdit is a table under construction.
+type tableEdit[K comparable, V any] struct {
 	t     table[K, V]
 	owned []bool // shard i is ours to change; nil: not even the list is
 }
 
-func (e *edit[K, V]) get(k K) (V, bool) { return e.t.get(k) }
+func (e *tableEdit[K, V]) get(k K) (V, bool) { return e.t.get(k) }
 
-func (e *edit[K, V]) set(k K, v V) {
+func (e *tableEdit[K, V]) set(k K, v V) {
 	if len(e.t.shards) == 0 {
 		e.t.shards, e.owned = []map[K]V{make(map[K]V)}, []bool{true}
 	} else if e.t.n >= perShard*len(e.t.shards) {
@@ -73,7 +73,7 @@ func (e *edit[K, V]) set(k K, v V) {
 	e.t.n += len(s) - before
 }
 
-func (e *edit[K, V]) delete(k K) {
+func (e *tableEdit[K, V]) delete(k K) {
 	if _, ok := e.t.get(k); !ok {
 		return
 	}
@@ -82,10 +82,10 @@ func (e *edit[K, V]) delete(k K) {
 }
 
 // done gives the new table out. The edit must not be used after it.
-func (e *edit[K, V]) done() table[K, V] { return e.t }
+func (e *tableEdit[K, V]) done() table[K, V] { return e.t }
 
 // own makes the shard of k ours.
-func (e *edit[K, V]) own(k K) map[K]V {
+func (e *tableEdit[K, V]) own(k K) map[K]V {
 	if e.owned == nil {
 		e.t.shards = append([]map[K]V(nil), e.t.shards...)
 		e.owned = make([]bool, len(e.t.shards))
@@ -101,7 +101,7 @@ func (e *edit[K, V]) own(k K) map[K]V {
 }
 
 // grow spreads everything over four times as many shards.
-func (e *edit[K, V]) grow() {
+func (e *tableEdit[K, V]) grow() {
 	old := e.t.shards
 	n := 4 * len(old)
 	e.t.shards, e.owned = make([]map[K]V, n), make([]bool, n)

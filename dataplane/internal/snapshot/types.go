@@ -7,8 +7,11 @@ import (
 	"strings"
 	"time"
 
+	"fairway/dataplane/internal/dialect/edit"
+	"fairway/dataplane/internal/provider"
 	"fairway/pkg/clientkey"
 	"fairway/pkg/money"
+	"fairway/pkg/operation"
 	"fairway/pkg/secret"
 )
 
@@ -43,6 +46,7 @@ type Key struct {
 
 	ExpireMS int64 // unix milliseconds from which the key is refused; 0 = never
 	Disabled bool
+	Strict   bool      // refuse what a conversion would lose
 	rules    *keyRules // nil = none, as most keys have
 
 	ID      KeyID
@@ -94,6 +98,7 @@ type Group struct {
 	Name       string
 	PriceRatio money.PPM
 	Strategy   int32 // a resource.v1.Strategy
+	Strict     bool  // refuse what a conversion would lose
 	Cell       *GroupCell
 
 	routes *routes
@@ -138,7 +143,30 @@ type Channel struct {
 	FirstByte time.Duration // from the request's last byte to the response's first
 	Idle      time.Duration // between two reads of a response
 
+	Adapter      provider.Adapter
+	SystemPrompt string                             // put before every conversation's; "" = none
+	Statuses     map[int]int                        // what the client gets for what the upstream answered
+	StreamFormat int32                              // a resource.v1.StreamFormat
+	Defaults     []Header                           // set where the client says nothing
+	Removes      []string                           // client's headers that do not pass, in lower case
+	edits        map[operation.Operation]edit.Rules // where the provider itself needs changes
+	parameters   edit.Rules                         // of the channel alone
+
 	mapping map[string]string
+}
+
+// In says whether the group may use the channel.
+func (c *Channel) In(g GroupID) bool {
+	_, ok := slices.BinarySearch(c.Groups, g)
+	return ok
+}
+
+// Edits are the changes that bodies of op need, as the upstream is asked.
+func (c *Channel) Edits(op operation.Operation) edit.Rules {
+	if rules, ok := c.edits[op]; ok {
+		return rules
+	}
+	return c.parameters
 }
 
 // UpstreamModel is the name under which the upstream knows model.
@@ -155,6 +183,9 @@ type Account struct {
 	Name         string
 	Channel      *Channel // nil while its channel is unknown; never nil in a Pool
 	Secret       secret.String
+	KeyID        string        // AWS: the id of the key that Secret is; "" = none
+	Session      secret.String // AWS: with it, of an assumed role
+	SecretEndsMS int64         // unix milliseconds from which Secret is of no use; 0 = never
 	Organization string
 	ProxyURL     *url.URL // with its userinfo; nil = direct
 	Weight       uint32   // never 0

@@ -1,6 +1,7 @@
 package openai
 
 import (
+	"bytes"
 	"encoding/json"
 	"net/http"
 	"strings"
@@ -9,103 +10,9 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"fairway/dataplane/internal/dialect"
 	"fairway/pkg/money"
 )
-
-func TestParse(t *testing.T) {
-	for target, want := range map[string]struct {
-		op    Operation
-		model string
-	}{
-		"/v1/chat/completions":         {Chat, ""},
-		"/v1/chat/completions?a=b":     {Chat, ""},
-		"/v1/completions":              {Completions, ""},
-		"/v1/embeddings":               {Embeddings, ""},
-		"/v1/models":                   {Models, ""},
-		"/v1/models/gpt-x":             {Model, "gpt-x"},
-		"/v1/models/org%2Fm":           {Model, "org/m"},
-		"/v1/models/org/m":             {Model, "org/m"},
-		"/v1/models/a%252Fb":           {Model, "a%2Fb"},
-		"/v1/models/":                  {Unknown, ""},
-		"/v1/models/%zz":               {Unknown, ""},
-		"":                             {Unknown, ""},
-		"*":                            {Unknown, ""},
-		"/v1/chat/completions/":        {Unknown, ""},
-		"/v1//chat/completions":        {Unknown, ""},
-		"//v1/chat/completions":        {Unknown, ""},
-		"/v1/chat%2fcompletions":       {Unknown, ""},
-		"/v1/./chat/completions":       {Unknown, ""},
-		"/v1/x/../chat/completions":    {Unknown, ""},
-		"/V1/chat/completions":         {Unknown, ""},
-		"/v1/chat/completions#x":       {Unknown, ""},
-		"/v1/chat/completions;x":       {Unknown, ""},
-		"http://h/v1/chat/completions": {Unknown, ""},
-	} {
-		op, model := Parse([]byte(target))
-		if op != want.op || model != want.model {
-			t.Errorf("%q: %v %q, want %v %q", target, op, model, want.op, want.model)
-		}
-	}
-}
-
-func TestClassify(t *testing.T) {
-	for _, tc := range []struct {
-		status int
-		code   string
-		want   string
-		retry  bool
-		off    bool
-	}{
-		{429, "insufficient_quota", "quota", true, true},
-		{429, "organization_spend_limit_exceeded", "organization_limit", true, true},
-		{429, "organization_limit_exceeded", "rate_limit", true, false},
-		{429, "project_spend_limit_exceeded", "project_limit", true, true},
-		{429, "rate_limit_exceeded", "rate_limit", true, false},
-		{429, "", "rate_limit", true, false},
-		{401, "invalid_api_key", "credential", true, true},
-		{401, "anything", "credential", true, true},
-		{402, "", "quota", true, true},
-		{403, "", "forbidden", true, false},
-		{404, "model_not_found", "model_not_found", true, false},
-		{404, "", "not_found", true, false},
-		{400, "context_length_exceeded", "client", false, false},
-		{413, "", "client", false, false},
-		{422, "", "client", false, false},
-		{500, "", "server_error", true, false},
-		{503, "server_is_overloaded", "overloaded", true, false},
-		{529, "", "overloaded", true, false},
-		{302, "", "unexpected_status", true, false},
-	} {
-		v := Classify(&UpstreamError{Status: tc.status, Code: tc.code})
-		if v.Reason != tc.want || v.Retry != tc.retry || v.Disable != tc.off || v.Pass == v.Retry {
-			t.Errorf("%d %q: %+v, want %+v", tc.status, tc.code, v, tc)
-		}
-	}
-}
-
-func TestCooling(t *testing.T) {
-	for _, tc := range []struct {
-		c        Cooling
-		failures int
-		asked    time.Duration
-		want     time.Duration
-	}{
-		{limited, 1, 0, 2 * time.Second},
-		{limited, 3, 0, 8 * time.Second},
-		{limited, 1000, 0, time.Minute},
-		{limited, 1, 5 * time.Minute, 5 * time.Minute},
-		{limited, 9, time.Second, time.Second},
-		{limited, 1, 1000 * time.Hour, maxAsked},
-		{flaky, 2, time.Hour, 0},
-		{flaky, 3, time.Hour, 5 * time.Second},
-		{flaky, 99, 0, 5 * time.Second},
-		{Cooling{}, 9, time.Hour, 0},
-	} {
-		if got := tc.c.For(tc.failures, tc.asked); got != tc.want {
-			t.Errorf("%+v after %d, asked %v: %v, want %v", tc.c, tc.failures, tc.asked, got, tc.want)
-		}
-	}
-}
 
 func TestRetryAfter(t *testing.T) {
 	now := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
@@ -123,7 +30,7 @@ func TestRetryAfter(t *testing.T) {
 		{"nonsense", map[string]string{"Retry-After": "soon"}, 0},
 		{"negative", map[string]string{"Retry-After": "-5"}, 0},
 		{"not a number", map[string]string{"Retry-After": "NaN"}, 0},
-		{"huge", map[string]string{"Retry-After": "1e300"}, maxAsked},
+		{"huge", map[string]string{"Retry-After": "1e300"}, dialect.MaxAsked},
 		{"reset of what is used up", map[string]string{
 			"X-Ratelimit-Remaining-Requests": "0", "X-Ratelimit-Reset-Requests": "1m2s",
 			"X-Ratelimit-Remaining-Tokens": "5", "X-Ratelimit-Reset-Tokens": "1h",
@@ -196,13 +103,13 @@ func FuzzParseUsage(f *testing.F) {
 	f.Add([]byte("data: {\"usage\":{\"prompt_tokens\":1e3}}\n\n"))
 	f.Fuzz(func(t *testing.T, b []byte) {
 		u, _ := ParseUsage(b)
-		if u.Input < 0 || u.Output < 0 || u.Cached < 0 || u.Cached > u.Input || u.Input > maxTokens || u.Output > maxTokens {
+		if u.Input < 0 || u.Output < 0 || u.Cached < 0 || u.Cached > u.Input || u.Input > dialect.MaxTokens || u.Output > dialect.MaxTokens {
 			t.Fatalf("%q: %+v", b, u)
 		}
 		_, _ = ParseErrorEvent(b)
 		_, _ = ParseErrorBody(b)
 		_ = IsUsageEvent(b)
-		if n := OutputText(b); n < 0 || n > 2*len(b) {
+		if n := dialect.OutputText(b); n < 0 || n > 2*len(b) {
 			t.Fatalf("%q: %d bytes of text", b, n)
 		}
 	})
@@ -246,45 +153,6 @@ func TestAppendModels(t *testing.T) {
 }
 
 // The data of one event each, and the text that is counted.
-func TestOutputText(t *testing.T) {
-	for _, tc := range []struct {
-		name, piece string
-		want        int
-	}{
-		{"chat", `data: {"id":"x","choices":[{"index":0,"delta":{"content":"hello"},"finish_reason":null}]}`, 5},
-		{"two choices", `{"choices":[{"delta":{"content":"ab"}},{"delta":{"content":"c","refusal":"d"}}]}`, 4},
-		{"two events", "data: {\"delta\":{\"content\":\"ab\"}}\n\ndata: {\"delta\":{\"content\":\"c\"}}\n\n", 3},
-		{"completions", `data: {"choices":[{"text":"hello: \"text\":","index":0}]}`, 16},
-		{"spaces", `{"delta": { "content" : "abc" } }`, 3},
-		{"inside a delta once", `{"delta":{"text":"abc"}}`, 3},
-		{"other names", `{"xdelta":"a","delta2":"b","context":"c","text":"d"}`, 1},
-		{"none", `data: [DONE]`, 0},
-		{"cut in the delta", `{"delta":{"content":"abc`, 0},
-		{"cut in the delta after text", `{"delta":{"a":"xy","b":"abc`, 0},
-		{"cut in the delta, whole text in it", `{"delta":{"x":[{"text":"abc"}`, 3},
-		{"cut before", `tent":"abc"}}],"text":"d"`, 1},
-		{"starts with a colon", `:"abc","delta":"d"`, 1},
-		{"nothing", ``, 0},
-	} {
-		t.Run(tc.name, func(t *testing.T) {
-			if got := OutputText([]byte(tc.piece)); got != tc.want {
-				t.Errorf("%d bytes, want %d", got, tc.want)
-			}
-		})
-	}
-}
-
-func BenchmarkOutputText(b *testing.B) {
-	event := []byte(`data: {"id":"chatcmpl-0123456789","object":"chat.completion.chunk","created":1700000000,"model":"gpt-4o",` +
-		`"choices":[{"index":0,"delta":{"content":" hello there"},"finish_reason":null}],"x":"y"}` + "\n\n")
-	b.ReportAllocs()
-	for b.Loop() {
-		if OutputText(event) == 0 {
-			b.Fatal("no text")
-		}
-	}
-}
-
 func BenchmarkParseUsage(b *testing.B) {
 	const usage = `"usage":{"prompt_tokens":9,"completion_tokens":12,"total_tokens":21,"prompt_tokens_details":{"cached_tokens":4,` +
 		`"audio_tokens":0},"completion_tokens_details":{"reasoning_tokens":0,"audio_tokens":0}}}`
@@ -302,5 +170,19 @@ func BenchmarkParseUsage(b *testing.B) {
 				_, _ = ParseUsage(window)
 			}
 		})
+	}
+}
+
+// TestLastUsage: against the library, wherever the stride cuts.
+func TestLastUsage(t *testing.T) {
+	for _, piece := range []string{usageKey, `usage"`, `"usage`, `""usage""usage"`, "u", ""} {
+		for _, before := range []int{0, 1, 7, 500, usageStride - 7, usageStride, 3 * usageStride} {
+			for after := range usageStride + 20 {
+				b := []byte(usageKey[:3] + strings.Repeat(" ", before) + piece + strings.Repeat("u", after))
+				if got, want := lastUsage(b), bytes.LastIndex(b, []byte(usageKey)); got != want {
+					t.Fatalf("%d bytes, %q, %d bytes: %d, want %d", before, piece, after, got, want)
+				}
+			}
+		}
 	}
 }

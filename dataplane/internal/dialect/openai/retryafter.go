@@ -3,6 +3,8 @@ package openai
 import (
 	"strconv"
 	"time"
+
+	"fairway/dataplane/internal/dialect"
 )
 
 // RetryAfter reads what a provider asks for from its headers, which header finds by their names in lower case; 0 = nothing.
@@ -16,7 +18,7 @@ func RetryAfter(header func(name string) string, now time.Time) time.Duration {
 			return d
 		}
 		if at, err := time.Parse(time.RFC1123, v); err == nil && at.After(now) {
-			return min(at.Sub(now), maxAsked)
+			return min(at.Sub(now), dialect.MaxAsked)
 		}
 	}
 	var longest time.Duration
@@ -30,7 +32,7 @@ func RetryAfter(header func(name string) string, now time.Time) time.Duration {
 		if err != nil {
 			d, _ = number(v, time.Second)
 		}
-		longest = max(longest, min(d, maxAsked))
+		longest = max(longest, min(d, dialect.MaxAsked))
 	}
 	return longest
 }
@@ -41,6 +43,6 @@ func number(v string, unit time.Duration) (time.Duration, bool) {
 	if err != nil || !(f >= 0) {
 		return 0, false
 	}
-	limit := maxAsked.Seconds() / unit.Seconds()
+	limit := dialect.MaxAsked.Seconds() / unit.Seconds()
 	return time.Duration(min(f, limit) * float64(unit)), true
 }

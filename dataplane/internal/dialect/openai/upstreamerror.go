@@ -6,50 +6,41 @@ import (
 
 	"github.com/tidwall/gjson"
 
+	"fairway/dataplane/internal/dialect"
 	"fairway/pkg/sse"
 )
 
-// UpstreamError is what an upstream says went wrong. Its strings are foreign text: good for tables and for logs after
-// scrubbing.
-type UpstreamError struct {
-	// Status is the HTTP status, or the one that an error inside a 200 would have had.
-	Status  int
-	Code    string
-	Type    string
-	Message string
-}
-
 // ParseError reads the error of a response that was answered with status. A body that is no error envelope gives one with
 // only the status.
-func ParseError(status int, body []byte) UpstreamError {
+func ParseError(status int, body []byte) dialect.UpstreamError {
 	e, _ := parseEnvelope(body)
 	e.Status = status
 	return e
 }
 
 // ParseErrorEvent says whether the first event of a stream is an error instead of a result, and which.
-func ParseErrorEvent(event []byte) (UpstreamError, bool) {
+func ParseErrorEvent(event []byte) (dialect.UpstreamError, bool) {
 	if !bytes.Contains(event, []byte("error")) {
-		return UpstreamError{}, false
+		return dialect.UpstreamError{}, false
 	}
 	e, ok := parseEnvelope(sse.Data(event))
 	if !ok && !hasErrorName(event) {
-		return UpstreamError{}, false
+		return dialect.UpstreamError{}, false
 	}
-	e.Status = e.impliedStatus()
+	e.Status = impliedStatus(&e)
 	return e, true
 }
 
 // ParseErrorBody says whether the body of a plain 200 is an error all the same, and which.
-func ParseErrorBody(body []byte) (UpstreamError, bool) {
+func ParseErrorBody(body []byte) (dialect.UpstreamError, bool) {
 	if !bytes.Contains(body[:min(len(body), 64)], []byte(`"error"`)) {
-		return UpstreamError{}, false
+		return dialect.UpstreamError{}, false
 	}
 	e, ok := parseEnvelope(body)
 	if !ok {
-		return UpstreamError{}, false
+		return dialect.UpstreamError{}, false
 	}
-	e.Status = e.impliedStatus()
+	e.Status = impliedStatus(&e)
 	return e, true
 }
 
@@ -57,19 +48,19 @@ func ParseErrorBody(body []byte) (UpstreamError, bool) {
 func IsData(event []byte) bool { return len(sse.Data(event)) > 0 }
 
 // parseEnvelope reads {"error":{"message","type","code"}}, and {"error":"text"} as some write it.
-func parseEnvelope(body []byte) (UpstreamError, bool) {
+func parseEnvelope(body []byte) (dialect.UpstreamError, bool) {
 	envelope := gjson.GetBytes(body, "error")
 	switch {
 	case envelope.Type == gjson.String && envelope.Str != "":
-		return UpstreamError{Message: envelope.Str}, true
+		return dialect.UpstreamError{Message: envelope.Str}, true
 	case envelope.IsObject():
-		return UpstreamError{
+		return dialect.UpstreamError{
 			Code:    envelope.Get("code").String(),
 			Type:    envelope.Get("type").String(),
 			Message: envelope.Get("message").String(),
 		}, true
 	}
-	return UpstreamError{}, false
+	return dialect.UpstreamError{}, false
 }
 
 func hasErrorName(event []byte) bool {
@@ -82,7 +73,7 @@ func hasErrorName(event []byte) bool {
 }
 
 // impliedStatus is the status that belongs to an error without one of its own. Some upstreams put it into code.
-func (e *UpstreamError) impliedStatus() int {
+func impliedStatus(e *dialect.UpstreamError) int {
 	if n, err := strconv.Atoi(e.Code); err == nil && n >= 400 && n <= 599 {
 		return n
 	}

@@ -2,16 +2,13 @@ package openai
 
 import (
 	"bytes"
-	"strconv"
 
 	"github.com/tidwall/gjson"
 
+	"fairway/dataplane/internal/dialect"
 	"fairway/pkg/money"
 	"fairway/pkg/sse"
 )
-
-// maxTokens is beyond every real count; a larger one is an upstream's nonsense and not billed.
-const maxTokens = 1_000_000_000
 
 const usageKey = `"usage"`
 
@@ -61,79 +58,39 @@ func lastUsage(b []byte) int {
 
 // objectAfter says whether an object follows a member's name: a colon, and {…} that ends within b.
 func objectAfter(b []byte) bool {
-	s := scanner{b: b, sse: true}
-	return s.openAfter() && s.members(func([]byte) bool { return s.value() }) == ""
-}
-
-// openAfter walks a colon and an opening brace.
-func (s *scanner) openAfter() bool {
-	s.space()
-	if !s.take(':') {
-		return false
-	}
-	s.space()
-	return s.take('{')
+	s := dialect.Scanner{B: b, SSE: true}
+	return s.OpenAfter() && s.Members(func([]byte) bool { return s.Value() }) == ""
 }
 
 // readUsage reads the counts of the usage object that follows its name; false when none is there, or no whole object.
 func readUsage(b []byte) (t money.Tokens, found bool) {
-	s := scanner{b: b, sse: true}
-	if !s.openAfter() {
+	s := dialect.Scanner{B: b, SSE: true}
+	if !s.OpenAfter() {
 		return t, false
 	}
-	err := s.members(func(key []byte) bool {
+	err := s.Members(func(key []byte) bool {
 		switch string(key) {
 		case "prompt_tokens":
-			return s.count(&t.Input, &found)
+			return s.Count(&t.Input, &found)
 		case "completion_tokens":
-			return s.count(&t.Output, &found)
+			return s.Count(&t.Output, &found)
 		case "prompt_tokens_details":
-			if !s.take('{') {
-				return s.value()
+			if !s.Take('{') {
+				return s.Value()
 			}
-			details := s.members(func(key []byte) bool {
+			details := s.Members(func(key []byte) bool {
 				if string(key) == "cached_tokens" {
 					var ignored bool
-					return s.count(&t.Cached, &ignored)
+					return s.Count(&t.Cached, &ignored)
 				}
-				return s.value()
+				return s.Value()
 			})
 			return details == ""
 		}
-		return s.value()
+		return s.Value()
 	})
 	t.Cached = min(t.Cached, t.Input)
 	return t, found && err == ""
-}
-
-// count reads a number of tokens into n. A value that is none leaves n alone.
-func (s *scanner) count(n *int64, found *bool) bool {
-	start := s.at
-	if !s.value() {
-		return false
-	}
-	if v, ok := parseCount(s.b[start:s.at]); ok {
-		*n, *found = v, true
-	}
-	return true
-}
-
-// parseCount reads a count as upstreams write them: nearly always plain digits.
-func parseCount(raw []byte) (int64, bool) {
-	var v int64
-	for _, c := range raw {
-		if c < '0' || c > '9' {
-			f, err := strconv.ParseFloat(string(raw), 64)
-			if err != nil || !(f >= 0 && f <= maxTokens) {
-				return 0, false
-			}
-			return int64(f), true
-		}
-		if v = v*10 + int64(c-'0'); v > maxTokens {
-			return 0, false
-		}
-	}
-	return v, len(raw) > 0
 }
 
 // IsUsageEvent says whether an event of a stream (its lines, the blank one included or not) is the extra one that
@@ -150,39 +107,6 @@ func IsUsageEvent(event []byte) bool {
 	data := sse.Data(event)
 	choices := gjson.GetBytes(data, "choices")
 	return choices.IsArray() && choices.Get("#").Int() == 0 && gjson.GetBytes(data, "usage").IsObject()
-}
-
-// What starts the part of an event that holds generated text: chat's deltas, and the text of completions.
-const (
-	deltaKey = `"delta"`
-	textKey  = `"text"`
-)
-
-// OutputText is about how many bytes of generated text a piece of a stream carries. The piece may start and end
-// anywhere; what is cut is not counted. For estimates.
-func OutputText(piece []byte) int {
-	// From colon to colon: a search for the names themselves would stop at every quote.
-	s := scanner{b: piece}
-	for {
-		i := bytes.IndexByte(piece[s.at:], ':')
-		if i < 0 {
-			return s.text
-		}
-		name := piece[:s.at+i]
-		s.at += i + 1
-		if len(name) < len(textKey) || name[len(name)-1] != '"' {
-			continue
-		}
-		if c := name[len(name)-2]; c != deltaKey[len(deltaKey)-2] && c != textKey[len(textKey)-2] {
-			continue
-		}
-		if !bytes.HasSuffix(name, []byte(deltaKey)) && !bytes.HasSuffix(name, []byte(textKey)) {
-			continue
-		}
-		if at, text := s.at, s.text; !s.value() {
-			s.at, s.text = at, text
-		}
-	}
 }
 
 // BodyText is about how many bytes of generated text the body of a plain response carries. For estimates.
@@ -209,6 +133,3 @@ func Finished(tail []byte) bool {
 	}
 	return false
 }
-
-// DoneMark is the data of the event that ends a stream.
-const DoneMark = "[DONE]"

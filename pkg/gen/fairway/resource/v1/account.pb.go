@@ -22,6 +22,66 @@ const (
 	_ = protoimpl.EnforceVersion(protoimpl.MaxVersion - 20)
 )
 
+// ExchangeMethod is a way to turn a long-lived credential into a short-lived one.
+type ExchangeMethod int32
+
+const (
+	ExchangeMethod_EXCHANGE_METHOD_UNSPECIFIED ExchangeMethod = 0
+	// secret is a Google service account's key file (JSON).
+	ExchangeMethod_EXCHANGE_METHOD_GOOGLE_SERVICE_ACCOUNT ExchangeMethod = 1
+	// secret is the client secret of an Entra application.
+	ExchangeMethod_EXCHANGE_METHOD_ENTRA_CLIENT_SECRET ExchangeMethod = 2
+	// secret and access_key_id assume role through STS.
+	ExchangeMethod_EXCHANGE_METHOD_AWS_ASSUME_ROLE ExchangeMethod = 3
+	// secret is an OAuth refresh token, replaced when the endpoint gives another.
+	ExchangeMethod_EXCHANGE_METHOD_OAUTH_REFRESH ExchangeMethod = 4
+)
+
+// Enum value maps for ExchangeMethod.
+var (
+	ExchangeMethod_name = map[int32]string{
+		0: "EXCHANGE_METHOD_UNSPECIFIED",
+		1: "EXCHANGE_METHOD_GOOGLE_SERVICE_ACCOUNT",
+		2: "EXCHANGE_METHOD_ENTRA_CLIENT_SECRET",
+		3: "EXCHANGE_METHOD_AWS_ASSUME_ROLE",
+		4: "EXCHANGE_METHOD_OAUTH_REFRESH",
+	}
+	ExchangeMethod_value = map[string]int32{
+		"EXCHANGE_METHOD_UNSPECIFIED":            0,
+		"EXCHANGE_METHOD_GOOGLE_SERVICE_ACCOUNT": 1,
+		"EXCHANGE_METHOD_ENTRA_CLIENT_SECRET":    2,
+		"EXCHANGE_METHOD_AWS_ASSUME_ROLE":        3,
+		"EXCHANGE_METHOD_OAUTH_REFRESH":          4,
+	}
+)
+
+func (x ExchangeMethod) Enum() *ExchangeMethod {
+	p := new(ExchangeMethod)
+	*p = x
+	return p
+}
+
+func (x ExchangeMethod) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (ExchangeMethod) Descriptor() protoreflect.EnumDescriptor {
+	return file_fairway_resource_v1_account_proto_enumTypes[0].Descriptor()
+}
+
+func (ExchangeMethod) Type() protoreflect.EnumType {
+	return &file_fairway_resource_v1_account_proto_enumTypes[0]
+}
+
+func (x ExchangeMethod) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use ExchangeMethod.Descriptor instead.
+func (ExchangeMethod) EnumDescriptor() ([]byte, []int) {
+	return file_fairway_resource_v1_account_proto_rawDescGZIP(), []int{0}
+}
+
 // Account is one credential of a channel.
 type Account struct {
 	state    protoimpl.MessageState `protogen:"open.v1"`
@@ -40,7 +100,11 @@ type Account struct {
 	// "user:password" for proxy_url.
 	ProxySecret *Secret `protobuf:"bytes,7,opt,name=proxy_secret,json=proxySecret,proto3" json:"proxy_secret,omitempty"`
 	// Sent upstream as OpenAI-Organization where set.
-	Organization  string `protobuf:"bytes,8,opt,name=organization,proto3" json:"organization,omitempty"`
+	Organization string `protobuf:"bytes,8,opt,name=organization,proto3" json:"organization,omitempty"`
+	// How secret becomes what requests carry; absent = requests carry secret itself.
+	Exchange *Exchange `protobuf:"bytes,9,opt,name=exchange,proto3" json:"exchange,omitempty"`
+	// Of PROVIDER_BEDROCK with SigV4: the access key's id; secret is the secret access key. Empty = secret is a bearer key.
+	AccessKeyId   string `protobuf:"bytes,10,opt,name=access_key_id,json=accessKeyId,proto3" json:"access_key_id,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -131,11 +195,116 @@ func (x *Account) GetOrganization() string {
 	return ""
 }
 
+func (x *Account) GetExchange() *Exchange {
+	if x != nil {
+		return x.Exchange
+	}
+	return nil
+}
+
+func (x *Account) GetAccessKeyId() string {
+	if x != nil {
+		return x.AccessKeyId
+	}
+	return ""
+}
+
+// Exchange says where and as whom a credential is exchanged. The control plane's leader does it, ahead of expiry, and
+// proxies get only the result.
+type Exchange struct {
+	state  protoimpl.MessageState `protogen:"open.v1"`
+	Method ExchangeMethod         `protobuf:"varint,1,opt,name=method,proto3,enum=fairway.resource.v1.ExchangeMethod" json:"method,omitempty"`
+	// Where tokens are given out; empty = the method's own.
+	TokenUrl string `protobuf:"bytes,2,opt,name=token_url,json=tokenUrl,proto3" json:"token_url,omitempty"`
+	// The Entra tenant.
+	TenantId string `protobuf:"bytes,3,opt,name=tenant_id,json=tenantId,proto3" json:"tenant_id,omitempty"`
+	// The Entra application, or the OAuth client.
+	ClientId string `protobuf:"bytes,4,opt,name=client_id,json=clientId,proto3" json:"client_id,omitempty"`
+	// The ARN of the role to assume.
+	Role string `protobuf:"bytes,5,opt,name=role,proto3" json:"role,omitempty"`
+	// The scope to ask for; empty = the method's own.
+	Scope         string `protobuf:"bytes,6,opt,name=scope,proto3" json:"scope,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Exchange) Reset() {
+	*x = Exchange{}
+	mi := &file_fairway_resource_v1_account_proto_msgTypes[1]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Exchange) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Exchange) ProtoMessage() {}
+
+func (x *Exchange) ProtoReflect() protoreflect.Message {
+	mi := &file_fairway_resource_v1_account_proto_msgTypes[1]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Exchange.ProtoReflect.Descriptor instead.
+func (*Exchange) Descriptor() ([]byte, []int) {
+	return file_fairway_resource_v1_account_proto_rawDescGZIP(), []int{1}
+}
+
+func (x *Exchange) GetMethod() ExchangeMethod {
+	if x != nil {
+		return x.Method
+	}
+	return ExchangeMethod_EXCHANGE_METHOD_UNSPECIFIED
+}
+
+func (x *Exchange) GetTokenUrl() string {
+	if x != nil {
+		return x.TokenUrl
+	}
+	return ""
+}
+
+func (x *Exchange) GetTenantId() string {
+	if x != nil {
+		return x.TenantId
+	}
+	return ""
+}
+
+func (x *Exchange) GetClientId() string {
+	if x != nil {
+		return x.ClientId
+	}
+	return ""
+}
+
+func (x *Exchange) GetRole() string {
+	if x != nil {
+		return x.Role
+	}
+	return ""
+}
+
+func (x *Exchange) GetScope() string {
+	if x != nil {
+		return x.Scope
+	}
+	return ""
+}
+
 var File_fairway_resource_v1_account_proto protoreflect.FileDescriptor
 
 const file_fairway_resource_v1_account_proto_rawDesc = "" +
 	"\n" +
-	"!fairway/resource/v1/account.proto\x12\x13fairway.resource.v1\x1a\x1bbuf/validate/validate.proto\x1a\"fairway/resource/v1/metadata.proto\x1a fairway/resource/v1/secret.proto\"\xa2\x03\n" +
+	"!fairway/resource/v1/account.proto\x12\x13fairway.resource.v1\x1a\x1bbuf/validate/validate.proto\x1a\"fairway/resource/v1/metadata.proto\x1a fairway/resource/v1/secret.proto\"\x95\x04\n" +
 	"\aAccount\x12A\n" +
 	"\bmetadata\x18\x01 \x01(\v2\x1d.fairway.resource.v1.MetadataB\x06\xbaH\x03\xc8\x01\x01R\bmetadata\x12$\n" +
 	"\achannel\x18\x02 \x01(\tB\n" +
@@ -145,7 +314,24 @@ const file_fairway_resource_v1_account_proto_rawDesc = "" +
 	"\bdisabled\x18\x05 \x01(\bR\bdisabled\x12C\n" +
 	"\tproxy_url\x18\x06 \x01(\tB&\xbaH#r!\x18\x80\x102\x1c^((http|socks5)://[^@\\s]+)?$R\bproxyUrl\x12>\n" +
 	"\fproxy_secret\x18\a \x01(\v2\x1b.fairway.resource.v1.SecretR\vproxySecret\x126\n" +
-	"\forganization\x18\b \x01(\tB\x12\xbaH\x0fr\r\x18\x80\x012\b^[!-~]*$R\forganizationB\xc5\x01\n" +
+	"\forganization\x18\b \x01(\tB\x12\xbaH\x0fr\r\x18\x80\x012\b^[!-~]*$R\forganization\x129\n" +
+	"\bexchange\x18\t \x01(\v2\x1d.fairway.resource.v1.ExchangeR\bexchange\x126\n" +
+	"\raccess_key_id\x18\n" +
+	" \x01(\tB\x12\xbaH\x0fr\r\x18\x80\x012\b^[!-~]*$R\vaccessKeyId\"\xcc\x02\n" +
+	"\bExchange\x12G\n" +
+	"\x06method\x18\x01 \x01(\x0e2#.fairway.resource.v1.ExchangeMethodB\n" +
+	"\xbaH\a\x82\x01\x04\x10\x01 \x00R\x06method\x12;\n" +
+	"\ttoken_url\x18\x02 \x01(\tB\x1e\xbaH\x1br\x19\x18\x80\x102\x14^(https?://[!-~]+)?$R\btokenUrl\x127\n" +
+	"\ttenant_id\x18\x03 \x01(\tB\x1a\xbaH\x17r\x15\x18\x80\x012\x10^[A-Za-z0-9.-]*$R\btenantId\x12/\n" +
+	"\tclient_id\x18\x04 \x01(\tB\x12\xbaH\x0fr\r\x18\x80\x022\b^[!-~]*$R\bclientId\x12&\n" +
+	"\x04role\x18\x05 \x01(\tB\x12\xbaH\x0fr\r\x18\x80\x102\b^[!-~]*$R\x04role\x12(\n" +
+	"\x05scope\x18\x06 \x01(\tB\x12\xbaH\x0fr\r\x18\x80\b2\b^[ -~]*$R\x05scope*\xce\x01\n" +
+	"\x0eExchangeMethod\x12\x1f\n" +
+	"\x1bEXCHANGE_METHOD_UNSPECIFIED\x10\x00\x12*\n" +
+	"&EXCHANGE_METHOD_GOOGLE_SERVICE_ACCOUNT\x10\x01\x12'\n" +
+	"#EXCHANGE_METHOD_ENTRA_CLIENT_SECRET\x10\x02\x12#\n" +
+	"\x1fEXCHANGE_METHOD_AWS_ASSUME_ROLE\x10\x03\x12!\n" +
+	"\x1dEXCHANGE_METHOD_OAUTH_REFRESH\x10\x04B\xc5\x01\n" +
 	"\x17com.fairway.resource.v1B\fAccountProtoP\x01Z.fairway/pkg/gen/fairway/resource/v1;resourcev1\xa2\x02\x03FRX\xaa\x02\x13Fairway.Resource.V1\xca\x02\x13Fairway\\Resource\\V1\xe2\x02\x1fFairway\\Resource\\V1\\GPBMetadata\xea\x02\x15Fairway::Resource::V1b\x06proto3"
 
 var (
@@ -160,21 +346,26 @@ func file_fairway_resource_v1_account_proto_rawDescGZIP() []byte {
 	return file_fairway_resource_v1_account_proto_rawDescData
 }
 
-var file_fairway_resource_v1_account_proto_msgTypes = make([]protoimpl.MessageInfo, 1)
+var file_fairway_resource_v1_account_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
+var file_fairway_resource_v1_account_proto_msgTypes = make([]protoimpl.MessageInfo, 2)
 var file_fairway_resource_v1_account_proto_goTypes = []any{
-	(*Account)(nil),  // 0: fairway.resource.v1.Account
-	(*Metadata)(nil), // 1: fairway.resource.v1.Metadata
-	(*Secret)(nil),   // 2: fairway.resource.v1.Secret
+	(ExchangeMethod)(0), // 0: fairway.resource.v1.ExchangeMethod
+	(*Account)(nil),     // 1: fairway.resource.v1.Account
+	(*Exchange)(nil),    // 2: fairway.resource.v1.Exchange
+	(*Metadata)(nil),    // 3: fairway.resource.v1.Metadata
+	(*Secret)(nil),      // 4: fairway.resource.v1.Secret
 }
 var file_fairway_resource_v1_account_proto_depIdxs = []int32{
-	1, // 0: fairway.resource.v1.Account.metadata:type_name -> fairway.resource.v1.Metadata
-	2, // 1: fairway.resource.v1.Account.secret:type_name -> fairway.resource.v1.Secret
-	2, // 2: fairway.resource.v1.Account.proxy_secret:type_name -> fairway.resource.v1.Secret
-	3, // [3:3] is the sub-list for method output_type
-	3, // [3:3] is the sub-list for method input_type
-	3, // [3:3] is the sub-list for extension type_name
-	3, // [3:3] is the sub-list for extension extendee
-	0, // [0:3] is the sub-list for field type_name
+	3, // 0: fairway.resource.v1.Account.metadata:type_name -> fairway.resource.v1.Metadata
+	4, // 1: fairway.resource.v1.Account.secret:type_name -> fairway.resource.v1.Secret
+	4, // 2: fairway.resource.v1.Account.proxy_secret:type_name -> fairway.resource.v1.Secret
+	2, // 3: fairway.resource.v1.Account.exchange:type_name -> fairway.resource.v1.Exchange
+	0, // 4: fairway.resource.v1.Exchange.method:type_name -> fairway.resource.v1.ExchangeMethod
+	5, // [5:5] is the sub-list for method output_type
+	5, // [5:5] is the sub-list for method input_type
+	5, // [5:5] is the sub-list for extension type_name
+	5, // [5:5] is the sub-list for extension extendee
+	0, // [0:5] is the sub-list for field type_name
 }
 
 func init() { file_fairway_resource_v1_account_proto_init() }
@@ -189,13 +380,14 @@ func file_fairway_resource_v1_account_proto_init() {
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_fairway_resource_v1_account_proto_rawDesc), len(file_fairway_resource_v1_account_proto_rawDesc)),
-			NumEnums:      0,
-			NumMessages:   1,
+			NumEnums:      1,
+			NumMessages:   2,
 			NumExtensions: 0,
 			NumServices:   0,
 		},
 		GoTypes:           file_fairway_resource_v1_account_proto_goTypes,
 		DependencyIndexes: file_fairway_resource_v1_account_proto_depIdxs,
+		EnumInfos:         file_fairway_resource_v1_account_proto_enumTypes,
 		MessageInfos:      file_fairway_resource_v1_account_proto_msgTypes,
 	}.Build()
 	File_fairway_resource_v1_account_proto = out.File

@@ -30,6 +30,18 @@ const (
 	Provider_PROVIDER_UNSPECIFIED Provider = 0
 	// OpenAI and everything that speaks its API with a bearer credential.
 	Provider_PROVIDER_OPENAI Provider = 1
+	// Anthropic's own API.
+	Provider_PROVIDER_ANTHROPIC Provider = 2
+	// Google's Gemini API with an API key.
+	Provider_PROVIDER_GEMINI Provider = 3
+	// Azure OpenAI: by deployment and api-version, or its /openai/v1 form.
+	Provider_PROVIDER_AZURE_OPENAI Provider = 4
+	// AWS Bedrock, with SigV4 or a bearer key.
+	Provider_PROVIDER_BEDROCK Provider = 5
+	// Google Vertex AI, with tokens of a service account.
+	Provider_PROVIDER_VERTEX Provider = 6
+	// What speaks OpenAI's API with differences that preset names.
+	Provider_PROVIDER_OPENAI_COMPATIBLE Provider = 7
 )
 
 // Enum value maps for Provider.
@@ -37,10 +49,22 @@ var (
 	Provider_name = map[int32]string{
 		0: "PROVIDER_UNSPECIFIED",
 		1: "PROVIDER_OPENAI",
+		2: "PROVIDER_ANTHROPIC",
+		3: "PROVIDER_GEMINI",
+		4: "PROVIDER_AZURE_OPENAI",
+		5: "PROVIDER_BEDROCK",
+		6: "PROVIDER_VERTEX",
+		7: "PROVIDER_OPENAI_COMPATIBLE",
 	}
 	Provider_value = map[string]int32{
-		"PROVIDER_UNSPECIFIED": 0,
-		"PROVIDER_OPENAI":      1,
+		"PROVIDER_UNSPECIFIED":       0,
+		"PROVIDER_OPENAI":            1,
+		"PROVIDER_ANTHROPIC":         2,
+		"PROVIDER_GEMINI":            3,
+		"PROVIDER_AZURE_OPENAI":      4,
+		"PROVIDER_BEDROCK":           5,
+		"PROVIDER_VERTEX":            6,
+		"PROVIDER_OPENAI_COMPATIBLE": 7,
 	}
 )
 
@@ -71,13 +95,126 @@ func (Provider) EnumDescriptor() ([]byte, []int) {
 	return file_fairway_resource_v1_channel_proto_rawDescGZIP(), []int{0}
 }
 
+// StreamFormat says how an upstream is asked for conversations.
+type StreamFormat int32
+
+const (
+	// As the client asked.
+	StreamFormat_STREAM_FORMAT_UNSPECIFIED StreamFormat = 0
+	// Always as a stream; a client that asked for a plain answer gets one made of it.
+	StreamFormat_STREAM_FORMAT_ALWAYS StreamFormat = 1
+	// Never as a stream; a client that asked for one gets the whole answer as its events.
+	StreamFormat_STREAM_FORMAT_NEVER StreamFormat = 2
+)
+
+// Enum value maps for StreamFormat.
+var (
+	StreamFormat_name = map[int32]string{
+		0: "STREAM_FORMAT_UNSPECIFIED",
+		1: "STREAM_FORMAT_ALWAYS",
+		2: "STREAM_FORMAT_NEVER",
+	}
+	StreamFormat_value = map[string]int32{
+		"STREAM_FORMAT_UNSPECIFIED": 0,
+		"STREAM_FORMAT_ALWAYS":      1,
+		"STREAM_FORMAT_NEVER":       2,
+	}
+)
+
+func (x StreamFormat) Enum() *StreamFormat {
+	p := new(StreamFormat)
+	*p = x
+	return p
+}
+
+func (x StreamFormat) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (StreamFormat) Descriptor() protoreflect.EnumDescriptor {
+	return file_fairway_resource_v1_channel_proto_enumTypes[1].Descriptor()
+}
+
+func (StreamFormat) Type() protoreflect.EnumType {
+	return &file_fairway_resource_v1_channel_proto_enumTypes[1]
+}
+
+func (x StreamFormat) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use StreamFormat.Descriptor instead.
+func (StreamFormat) EnumDescriptor() ([]byte, []int) {
+	return file_fairway_resource_v1_channel_proto_rawDescGZIP(), []int{1}
+}
+
+// RuleAction says what a rule does.
+type RuleAction int32
+
+const (
+	RuleAction_RULE_ACTION_UNSPECIFIED RuleAction = 0
+	// Whatever was there.
+	RuleAction_RULE_ACTION_SET RuleAction = 1
+	// If it is there.
+	RuleAction_RULE_ACTION_REMOVE RuleAction = 2
+	// Only where nothing is there.
+	RuleAction_RULE_ACTION_DEFAULT RuleAction = 3
+	// From path to the path in value, keeping what is there.
+	RuleAction_RULE_ACTION_RENAME RuleAction = 4
+)
+
+// Enum value maps for RuleAction.
+var (
+	RuleAction_name = map[int32]string{
+		0: "RULE_ACTION_UNSPECIFIED",
+		1: "RULE_ACTION_SET",
+		2: "RULE_ACTION_REMOVE",
+		3: "RULE_ACTION_DEFAULT",
+		4: "RULE_ACTION_RENAME",
+	}
+	RuleAction_value = map[string]int32{
+		"RULE_ACTION_UNSPECIFIED": 0,
+		"RULE_ACTION_SET":         1,
+		"RULE_ACTION_REMOVE":      2,
+		"RULE_ACTION_DEFAULT":     3,
+		"RULE_ACTION_RENAME":      4,
+	}
+)
+
+func (x RuleAction) Enum() *RuleAction {
+	p := new(RuleAction)
+	*p = x
+	return p
+}
+
+func (x RuleAction) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (RuleAction) Descriptor() protoreflect.EnumDescriptor {
+	return file_fairway_resource_v1_channel_proto_enumTypes[2].Descriptor()
+}
+
+func (RuleAction) Type() protoreflect.EnumType {
+	return &file_fairway_resource_v1_channel_proto_enumTypes[2]
+}
+
+func (x RuleAction) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use RuleAction.Descriptor instead.
+func (RuleAction) EnumDescriptor() ([]byte, []int) {
+	return file_fairway_resource_v1_channel_proto_rawDescGZIP(), []int{2}
+}
+
 // Channel is one configured route to an upstream endpoint.
 type Channel struct {
 	state    protoimpl.MessageState `protogen:"open.v1"`
 	Metadata *Metadata              `protobuf:"bytes,1,opt,name=metadata,proto3" json:"metadata,omitempty"`
 	Provider Provider               `protobuf:"varint,2,opt,name=provider,proto3,enum=fairway.resource.v1.Provider" json:"provider,omitempty"`
 	// Scheme, host, optional port and path. With or without the provider's version path: https://api.openai.com and
-	// https://api.openai.com/v1 reach the same place.
+	// https://api.openai.com/v1 reach the same place. Empty = the provider's or preset's own, where it has one.
 	BaseUrl string `protobuf:"bytes,3,opt,name=base_url,json=baseUrl,proto3" json:"base_url,omitempty"`
 	// The models that clients may ask for here.
 	Models []string `protobuf:"bytes,4,rep,name=models,proto3" json:"models,omitempty"`
@@ -96,6 +233,27 @@ type Channel struct {
 	// What one unit of price costs here, in millionths; 0 means 1,000,000 (1x).
 	PriceRatioPpm int64     `protobuf:"varint,11,opt,name=price_ratio_ppm,json=priceRatioPpm,proto3" json:"price_ratio_ppm,omitempty"`
 	Timeouts      *Timeouts `protobuf:"bytes,12,opt,name=timeouts,proto3" json:"timeouts,omitempty"`
+	// Of PROVIDER_OPENAI_COMPATIBLE: which service's ways it has, such as "deepseek"; empty = none in particular.
+	Preset string `protobuf:"bytes,13,opt,name=preset,proto3" json:"preset,omitempty"`
+	// Of PROVIDER_AZURE_OPENAI: the dated API version, such as "2024-10-21"; empty = the /openai/v1 form.
+	ApiVersion string `protobuf:"bytes,14,opt,name=api_version,json=apiVersion,proto3" json:"api_version,omitempty"`
+	// Of PROVIDER_BEDROCK and PROVIDER_VERTEX: the region or location; empty = as base_url names it.
+	Region string `protobuf:"bytes,15,opt,name=region,proto3" json:"region,omitempty"`
+	// Of PROVIDER_VERTEX: the project's id; empty = that of the account's service account.
+	Project string `protobuf:"bytes,16,opt,name=project,proto3" json:"project,omitempty"`
+	// Changes to the JSON body of every upstream request, in order, after all that Fairway does itself.
+	Parameters []*ParameterRule `protobuf:"bytes,17,rep,name=parameters,proto3" json:"parameters,omitempty"`
+	// Changes to the headers of every upstream request, in order, after headers.
+	HeaderRules []*HeaderRule `protobuf:"bytes,18,rep,name=header_rules,json=headerRules,proto3" json:"header_rules,omitempty"`
+	// Put before the system prompt of every conversation; empty = none.
+	SystemPrompt string `protobuf:"bytes,19,opt,name=system_prompt,json=systemPrompt,proto3" json:"system_prompt,omitempty"`
+	// From the status that the upstream answers to the one that the client gets, once it is decided that nothing is
+	// tried again.
+	StatusMapping map[uint32]uint32 `protobuf:"bytes,20,rep,name=status_mapping,json=statusMapping,proto3" json:"status_mapping,omitempty" protobuf_key:"varint,1,opt,name=key" protobuf_val:"varint,2,opt,name=value"`
+	// How the upstream is asked for conversations, whatever the client asked for.
+	StreamFormat StreamFormat `protobuf:"varint,21,opt,name=stream_format,json=streamFormat,proto3,enum=fairway.resource.v1.StreamFormat" json:"stream_format,omitempty"`
+	// What `channel test` asks for; empty = the first of models.
+	TestModel     string `protobuf:"bytes,22,opt,name=test_model,json=testModel,proto3" json:"test_model,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -214,6 +372,200 @@ func (x *Channel) GetTimeouts() *Timeouts {
 	return nil
 }
 
+func (x *Channel) GetPreset() string {
+	if x != nil {
+		return x.Preset
+	}
+	return ""
+}
+
+func (x *Channel) GetApiVersion() string {
+	if x != nil {
+		return x.ApiVersion
+	}
+	return ""
+}
+
+func (x *Channel) GetRegion() string {
+	if x != nil {
+		return x.Region
+	}
+	return ""
+}
+
+func (x *Channel) GetProject() string {
+	if x != nil {
+		return x.Project
+	}
+	return ""
+}
+
+func (x *Channel) GetParameters() []*ParameterRule {
+	if x != nil {
+		return x.Parameters
+	}
+	return nil
+}
+
+func (x *Channel) GetHeaderRules() []*HeaderRule {
+	if x != nil {
+		return x.HeaderRules
+	}
+	return nil
+}
+
+func (x *Channel) GetSystemPrompt() string {
+	if x != nil {
+		return x.SystemPrompt
+	}
+	return ""
+}
+
+func (x *Channel) GetStatusMapping() map[uint32]uint32 {
+	if x != nil {
+		return x.StatusMapping
+	}
+	return nil
+}
+
+func (x *Channel) GetStreamFormat() StreamFormat {
+	if x != nil {
+		return x.StreamFormat
+	}
+	return StreamFormat_STREAM_FORMAT_UNSPECIFIED
+}
+
+func (x *Channel) GetTestModel() string {
+	if x != nil {
+		return x.TestModel
+	}
+	return ""
+}
+
+// ParameterRule changes one member of a JSON body.
+type ParameterRule struct {
+	state  protoimpl.MessageState `protogen:"open.v1"`
+	Action RuleAction             `protobuf:"varint,1,opt,name=action,proto3,enum=fairway.resource.v1.RuleAction" json:"action,omitempty"`
+	// Names from the top, with dots between them: "generationConfig.topK". model and stream cannot be changed.
+	Path string `protobuf:"bytes,2,opt,name=path,proto3" json:"path,omitempty"`
+	// JSON for set and default, a path for rename.
+	Value         string `protobuf:"bytes,3,opt,name=value,proto3" json:"value,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ParameterRule) Reset() {
+	*x = ParameterRule{}
+	mi := &file_fairway_resource_v1_channel_proto_msgTypes[1]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ParameterRule) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ParameterRule) ProtoMessage() {}
+
+func (x *ParameterRule) ProtoReflect() protoreflect.Message {
+	mi := &file_fairway_resource_v1_channel_proto_msgTypes[1]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ParameterRule.ProtoReflect.Descriptor instead.
+func (*ParameterRule) Descriptor() ([]byte, []int) {
+	return file_fairway_resource_v1_channel_proto_rawDescGZIP(), []int{1}
+}
+
+func (x *ParameterRule) GetAction() RuleAction {
+	if x != nil {
+		return x.Action
+	}
+	return RuleAction_RULE_ACTION_UNSPECIFIED
+}
+
+func (x *ParameterRule) GetPath() string {
+	if x != nil {
+		return x.Path
+	}
+	return ""
+}
+
+func (x *ParameterRule) GetValue() string {
+	if x != nil {
+		return x.Value
+	}
+	return ""
+}
+
+// HeaderRule changes one header. What Fairway itself needs (credentials, framing) cannot be changed.
+type HeaderRule struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Action        RuleAction             `protobuf:"varint,1,opt,name=action,proto3,enum=fairway.resource.v1.RuleAction" json:"action,omitempty"`
+	Name          string                 `protobuf:"bytes,2,opt,name=name,proto3" json:"name,omitempty"`
+	Value         string                 `protobuf:"bytes,3,opt,name=value,proto3" json:"value,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *HeaderRule) Reset() {
+	*x = HeaderRule{}
+	mi := &file_fairway_resource_v1_channel_proto_msgTypes[2]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *HeaderRule) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*HeaderRule) ProtoMessage() {}
+
+func (x *HeaderRule) ProtoReflect() protoreflect.Message {
+	mi := &file_fairway_resource_v1_channel_proto_msgTypes[2]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use HeaderRule.ProtoReflect.Descriptor instead.
+func (*HeaderRule) Descriptor() ([]byte, []int) {
+	return file_fairway_resource_v1_channel_proto_rawDescGZIP(), []int{2}
+}
+
+func (x *HeaderRule) GetAction() RuleAction {
+	if x != nil {
+		return x.Action
+	}
+	return RuleAction_RULE_ACTION_UNSPECIFIED
+}
+
+func (x *HeaderRule) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *HeaderRule) GetValue() string {
+	if x != nil {
+		return x.Value
+	}
+	return ""
+}
+
 // Timeouts bound one upstream attempt.
 type Timeouts struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -231,7 +583,7 @@ type Timeouts struct {
 
 func (x *Timeouts) Reset() {
 	*x = Timeouts{}
-	mi := &file_fairway_resource_v1_channel_proto_msgTypes[1]
+	mi := &file_fairway_resource_v1_channel_proto_msgTypes[3]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -243,7 +595,7 @@ func (x *Timeouts) String() string {
 func (*Timeouts) ProtoMessage() {}
 
 func (x *Timeouts) ProtoReflect() protoreflect.Message {
-	mi := &file_fairway_resource_v1_channel_proto_msgTypes[1]
+	mi := &file_fairway_resource_v1_channel_proto_msgTypes[3]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -256,7 +608,7 @@ func (x *Timeouts) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Timeouts.ProtoReflect.Descriptor instead.
 func (*Timeouts) Descriptor() ([]byte, []int) {
-	return file_fairway_resource_v1_channel_proto_rawDescGZIP(), []int{1}
+	return file_fairway_resource_v1_channel_proto_rawDescGZIP(), []int{3}
 }
 
 func (x *Timeouts) GetDial() *durationpb.Duration {
@@ -291,12 +643,12 @@ var File_fairway_resource_v1_channel_proto protoreflect.FileDescriptor
 
 const file_fairway_resource_v1_channel_proto_rawDesc = "" +
 	"\n" +
-	"!fairway/resource/v1/channel.proto\x12\x13fairway.resource.v1\x1a\x1bbuf/validate/validate.proto\x1a\"fairway/resource/v1/metadata.proto\x1a\x1egoogle/protobuf/duration.proto\"\x89\a\n" +
+	"!fairway/resource/v1/channel.proto\x12\x13fairway.resource.v1\x1a\x1bbuf/validate/validate.proto\x1a\"fairway/resource/v1/metadata.proto\x1a\x1egoogle/protobuf/duration.proto\"\xe5\f\n" +
 	"\aChannel\x12A\n" +
 	"\bmetadata\x18\x01 \x01(\v2\x1d.fairway.resource.v1.MetadataB\x06\xbaH\x03\xc8\x01\x01R\bmetadata\x12E\n" +
 	"\bprovider\x18\x02 \x01(\x0e2\x1d.fairway.resource.v1.ProviderB\n" +
-	"\xbaH\a\x82\x01\x04\x10\x01 \x00R\bprovider\x128\n" +
-	"\bbase_url\x18\x03 \x01(\tB\x1d\xbaH\x1ar\x18\x10\x01\x18\x80\x102\x11^https?://[!-~]+$R\abaseUrl\x128\n" +
+	"\xbaH\a\x82\x01\x04\x10\x01 \x00R\bprovider\x129\n" +
+	"\bbase_url\x18\x03 \x01(\tB\x1e\xbaH\x1br\x19\x18\x80\x102\x14^(https?://[!-~]+)?$R\abaseUrl\x128\n" +
 	"\x06models\x18\x04 \x03(\tB \xbaH\x1d\x92\x01\x1a\b\x01\x10\xd0\x0f\x18\x01\"\x11r\x0f\x10\x01\x18\x80\x022\b^[!-~]+$R\x06models\x12z\n" +
 	"\rmodel_mapping\x18\x05 \x03(\v2..fairway.resource.v1.Channel.ModelMappingEntryB%\xbaH\"\x9a\x01\x1f\x10\xd0\x0f\"\ar\x05\x10\x01\x18\x80\x02*\x11r\x0f\x10\x01\x18\x80\x022\b^[!-~]+$R\fmodelMapping\x12+\n" +
 	"\x06groups\x18\x06 \x03(\tB\x13\xbaH\x10\x92\x01\r\x10\x10\x18\x01\"\ar\x05\x10\x01\x18\x80\x01R\x06groups\x120\n" +
@@ -307,22 +659,66 @@ const file_fairway_resource_v1_channel_proto_rawDesc = "" +
 	" \x03(\v2).fairway.resource.v1.Channel.HeadersEntryB3\xbaH0\x9a\x01-\x10 \"\x18r\x16\x10\x01\x18\x80\x012\x0f^[A-Za-z0-9-]+$*\x0fr\r\x18\x80 2\b^[ -~]*$R\aheaders\x125\n" +
 	"\x0fprice_ratio_ppm\x18\v \x01(\x03B\r\xbaH\n" +
 	"\"\b\x18\x80\x94\xeb\xdc\x03(\x00R\rpriceRatioPpm\x129\n" +
-	"\btimeouts\x18\f \x01(\v2\x1d.fairway.resource.v1.TimeoutsR\btimeouts\x1a?\n" +
+	"\btimeouts\x18\f \x01(\v2\x1d.fairway.resource.v1.TimeoutsR\btimeouts\x12-\n" +
+	"\x06preset\x18\r \x01(\tB\x15\xbaH\x12r\x10\x18@2\f^[a-z0-9-]*$R\x06preset\x12:\n" +
+	"\vapi_version\x18\x0e \x01(\tB\x19\xbaH\x16r\x14\x18@2\x10^[A-Za-z0-9.-]*$R\n" +
+	"apiVersion\x12-\n" +
+	"\x06region\x18\x0f \x01(\tB\x15\xbaH\x12r\x10\x18@2\f^[a-z0-9-]*$R\x06region\x126\n" +
+	"\aproject\x18\x10 \x01(\tB\x1c\xbaH\x19r\x17\x18\x80\x012\x12^[A-Za-z0-9:._-]*$R\aproject\x12L\n" +
+	"\n" +
+	"parameters\x18\x11 \x03(\v2\".fairway.resource.v1.ParameterRuleB\b\xbaH\x05\x92\x01\x02\x10@R\n" +
+	"parameters\x12L\n" +
+	"\fheader_rules\x18\x12 \x03(\v2\x1f.fairway.resource.v1.HeaderRuleB\b\xbaH\x05\x92\x01\x02\x10@R\vheaderRules\x12.\n" +
+	"\rsystem_prompt\x18\x13 \x01(\tB\t\xbaH\x06r\x04\x18\x80\x80\x04R\fsystemPrompt\x12t\n" +
+	"\x0estatus_mapping\x18\x14 \x03(\v2/.fairway.resource.v1.Channel.StatusMappingEntryB\x1c\xbaH\x19\x9a\x01\x16\x10@\"\b*\x06\x18\xd7\x04(\x90\x03*\b*\x06\x18\xd7\x04(\x90\x03R\rstatusMapping\x12P\n" +
+	"\rstream_format\x18\x15 \x01(\x0e2!.fairway.resource.v1.StreamFormatB\b\xbaH\x05\x82\x01\x02\x10\x01R\fstreamFormat\x121\n" +
+	"\n" +
+	"test_model\x18\x16 \x01(\tB\x12\xbaH\x0fr\r\x18\x80\x022\b^[!-~]*$R\ttestModel\x1a?\n" +
 	"\x11ModelMappingEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\x1a:\n" +
 	"\fHeadersEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\x9b\x02\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\x1a@\n" +
+	"\x12StatusMappingEntry\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\rR\x03key\x12\x14\n" +
+	"\x05value\x18\x02 \x01(\rR\x05value:\x028\x01\"\xba\x01\n" +
+	"\rParameterRule\x12C\n" +
+	"\x06action\x18\x01 \x01(\x0e2\x1f.fairway.resource.v1.RuleActionB\n" +
+	"\xbaH\a\x82\x01\x04\x10\x01 \x00R\x06action\x12C\n" +
+	"\x04path\x18\x02 \x01(\tB/\xbaH,r*\x10\x01\x18\x80\x022#^[A-Za-z0-9_-]+(\\.[A-Za-z0-9_-]+)*$R\x04path\x12\x1f\n" +
+	"\x05value\x18\x03 \x01(\tB\t\xbaH\x06r\x04\x18\x80\x80\x04R\x05value\"\xae\x01\n" +
+	"\n" +
+	"HeaderRule\x12E\n" +
+	"\x06action\x18\x01 \x01(\x0e2\x1f.fairway.resource.v1.RuleActionB\f\xbaH\t\x82\x01\x06\x10\x01 \x00 \x04R\x06action\x12/\n" +
+	"\x04name\x18\x02 \x01(\tB\x1b\xbaH\x18r\x16\x10\x01\x18\x80\x012\x0f^[A-Za-z0-9-]+$R\x04name\x12(\n" +
+	"\x05value\x18\x03 \x01(\tB\x12\xbaH\x0fr\r\x18\x80 2\b^[ -~]*$R\x05value\"\x9b\x02\n" +
 	"\bTimeouts\x12@\n" +
 	"\x04dial\x18\x01 \x01(\v2\x19.google.protobuf.DurationB\x11\xbaH\x0e\xaa\x01\v\"\x03\b\xd8\x042\x04\x10\xc0\x84=R\x04dial\x12>\n" +
 	"\x03tls\x18\x02 \x01(\v2\x19.google.protobuf.DurationB\x11\xbaH\x0e\xaa\x01\v\"\x03\b\xd8\x042\x04\x10\xc0\x84=R\x03tls\x12K\n" +
 	"\n" +
 	"first_byte\x18\x03 \x01(\v2\x19.google.protobuf.DurationB\x11\xbaH\x0e\xaa\x01\v\"\x03\b\x90\x1c2\x04\x10\xc0\x84=R\tfirstByte\x12@\n" +
-	"\x04idle\x18\x04 \x01(\v2\x19.google.protobuf.DurationB\x11\xbaH\x0e\xaa\x01\v\"\x03\b\x90\x1c2\x04\x10\xc0\x84=R\x04idle*9\n" +
+	"\x04idle\x18\x04 \x01(\v2\x19.google.protobuf.DurationB\x11\xbaH\x0e\xaa\x01\v\"\x03\b\x90\x1c2\x04\x10\xc0\x84=R\x04idle*\xcc\x01\n" +
 	"\bProvider\x12\x18\n" +
 	"\x14PROVIDER_UNSPECIFIED\x10\x00\x12\x13\n" +
-	"\x0fPROVIDER_OPENAI\x10\x01B\xc5\x01\n" +
+	"\x0fPROVIDER_OPENAI\x10\x01\x12\x16\n" +
+	"\x12PROVIDER_ANTHROPIC\x10\x02\x12\x13\n" +
+	"\x0fPROVIDER_GEMINI\x10\x03\x12\x19\n" +
+	"\x15PROVIDER_AZURE_OPENAI\x10\x04\x12\x14\n" +
+	"\x10PROVIDER_BEDROCK\x10\x05\x12\x13\n" +
+	"\x0fPROVIDER_VERTEX\x10\x06\x12\x1e\n" +
+	"\x1aPROVIDER_OPENAI_COMPATIBLE\x10\a*`\n" +
+	"\fStreamFormat\x12\x1d\n" +
+	"\x19STREAM_FORMAT_UNSPECIFIED\x10\x00\x12\x18\n" +
+	"\x14STREAM_FORMAT_ALWAYS\x10\x01\x12\x17\n" +
+	"\x13STREAM_FORMAT_NEVER\x10\x02*\x87\x01\n" +
+	"\n" +
+	"RuleAction\x12\x1b\n" +
+	"\x17RULE_ACTION_UNSPECIFIED\x10\x00\x12\x13\n" +
+	"\x0fRULE_ACTION_SET\x10\x01\x12\x16\n" +
+	"\x12RULE_ACTION_REMOVE\x10\x02\x12\x17\n" +
+	"\x13RULE_ACTION_DEFAULT\x10\x03\x12\x16\n" +
+	"\x12RULE_ACTION_RENAME\x10\x04B\xc5\x01\n" +
 	"\x17com.fairway.resource.v1B\fChannelProtoP\x01Z.fairway/pkg/gen/fairway/resource/v1;resourcev1\xa2\x02\x03FRX\xaa\x02\x13Fairway.Resource.V1\xca\x02\x13Fairway\\Resource\\V1\xe2\x02\x1fFairway\\Resource\\V1\\GPBMetadata\xea\x02\x15Fairway::Resource::V1b\x06proto3"
 
 var (
@@ -337,32 +733,43 @@ func file_fairway_resource_v1_channel_proto_rawDescGZIP() []byte {
 	return file_fairway_resource_v1_channel_proto_rawDescData
 }
 
-var file_fairway_resource_v1_channel_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_fairway_resource_v1_channel_proto_msgTypes = make([]protoimpl.MessageInfo, 4)
+var file_fairway_resource_v1_channel_proto_enumTypes = make([]protoimpl.EnumInfo, 3)
+var file_fairway_resource_v1_channel_proto_msgTypes = make([]protoimpl.MessageInfo, 7)
 var file_fairway_resource_v1_channel_proto_goTypes = []any{
 	(Provider)(0),               // 0: fairway.resource.v1.Provider
-	(*Channel)(nil),             // 1: fairway.resource.v1.Channel
-	(*Timeouts)(nil),            // 2: fairway.resource.v1.Timeouts
-	nil,                         // 3: fairway.resource.v1.Channel.ModelMappingEntry
-	nil,                         // 4: fairway.resource.v1.Channel.HeadersEntry
-	(*Metadata)(nil),            // 5: fairway.resource.v1.Metadata
-	(*durationpb.Duration)(nil), // 6: google.protobuf.Duration
+	(StreamFormat)(0),           // 1: fairway.resource.v1.StreamFormat
+	(RuleAction)(0),             // 2: fairway.resource.v1.RuleAction
+	(*Channel)(nil),             // 3: fairway.resource.v1.Channel
+	(*ParameterRule)(nil),       // 4: fairway.resource.v1.ParameterRule
+	(*HeaderRule)(nil),          // 5: fairway.resource.v1.HeaderRule
+	(*Timeouts)(nil),            // 6: fairway.resource.v1.Timeouts
+	nil,                         // 7: fairway.resource.v1.Channel.ModelMappingEntry
+	nil,                         // 8: fairway.resource.v1.Channel.HeadersEntry
+	nil,                         // 9: fairway.resource.v1.Channel.StatusMappingEntry
+	(*Metadata)(nil),            // 10: fairway.resource.v1.Metadata
+	(*durationpb.Duration)(nil), // 11: google.protobuf.Duration
 }
 var file_fairway_resource_v1_channel_proto_depIdxs = []int32{
-	5, // 0: fairway.resource.v1.Channel.metadata:type_name -> fairway.resource.v1.Metadata
-	0, // 1: fairway.resource.v1.Channel.provider:type_name -> fairway.resource.v1.Provider
-	3, // 2: fairway.resource.v1.Channel.model_mapping:type_name -> fairway.resource.v1.Channel.ModelMappingEntry
-	4, // 3: fairway.resource.v1.Channel.headers:type_name -> fairway.resource.v1.Channel.HeadersEntry
-	2, // 4: fairway.resource.v1.Channel.timeouts:type_name -> fairway.resource.v1.Timeouts
-	6, // 5: fairway.resource.v1.Timeouts.dial:type_name -> google.protobuf.Duration
-	6, // 6: fairway.resource.v1.Timeouts.tls:type_name -> google.protobuf.Duration
-	6, // 7: fairway.resource.v1.Timeouts.first_byte:type_name -> google.protobuf.Duration
-	6, // 8: fairway.resource.v1.Timeouts.idle:type_name -> google.protobuf.Duration
-	9, // [9:9] is the sub-list for method output_type
-	9, // [9:9] is the sub-list for method input_type
-	9, // [9:9] is the sub-list for extension type_name
-	9, // [9:9] is the sub-list for extension extendee
-	0, // [0:9] is the sub-list for field type_name
+	10, // 0: fairway.resource.v1.Channel.metadata:type_name -> fairway.resource.v1.Metadata
+	0,  // 1: fairway.resource.v1.Channel.provider:type_name -> fairway.resource.v1.Provider
+	7,  // 2: fairway.resource.v1.Channel.model_mapping:type_name -> fairway.resource.v1.Channel.ModelMappingEntry
+	8,  // 3: fairway.resource.v1.Channel.headers:type_name -> fairway.resource.v1.Channel.HeadersEntry
+	6,  // 4: fairway.resource.v1.Channel.timeouts:type_name -> fairway.resource.v1.Timeouts
+	4,  // 5: fairway.resource.v1.Channel.parameters:type_name -> fairway.resource.v1.ParameterRule
+	5,  // 6: fairway.resource.v1.Channel.header_rules:type_name -> fairway.resource.v1.HeaderRule
+	9,  // 7: fairway.resource.v1.Channel.status_mapping:type_name -> fairway.resource.v1.Channel.StatusMappingEntry
+	1,  // 8: fairway.resource.v1.Channel.stream_format:type_name -> fairway.resource.v1.StreamFormat
+	2,  // 9: fairway.resource.v1.ParameterRule.action:type_name -> fairway.resource.v1.RuleAction
+	2,  // 10: fairway.resource.v1.HeaderRule.action:type_name -> fairway.resource.v1.RuleAction
+	11, // 11: fairway.resource.v1.Timeouts.dial:type_name -> google.protobuf.Duration
+	11, // 12: fairway.resource.v1.Timeouts.tls:type_name -> google.protobuf.Duration
+	11, // 13: fairway.resource.v1.Timeouts.first_byte:type_name -> google.protobuf.Duration
+	11, // 14: fairway.resource.v1.Timeouts.idle:type_name -> google.protobuf.Duration
+	15, // [15:15] is the sub-list for method output_type
+	15, // [15:15] is the sub-list for method input_type
+	15, // [15:15] is the sub-list for extension type_name
+	15, // [15:15] is the sub-list for extension extendee
+	0,  // [0:15] is the sub-list for field type_name
 }
 
 func init() { file_fairway_resource_v1_channel_proto_init() }
@@ -376,8 +783,8 @@ func file_fairway_resource_v1_channel_proto_init() {
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_fairway_resource_v1_channel_proto_rawDesc), len(file_fairway_resource_v1_channel_proto_rawDesc)),
-			NumEnums:      1,
-			NumMessages:   4,
+			NumEnums:      3,
+			NumMessages:   7,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

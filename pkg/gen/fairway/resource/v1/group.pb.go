@@ -79,6 +79,8 @@ type Group struct {
 	Strategy Strategy `protobuf:"varint,3,opt,name=strategy,proto3,enum=fairway.resource.v1.Strategy" json:"strategy,omitempty"`
 	// What one unit of price costs the group's keys, in millionths; 0 means 1,000,000 (1x).
 	PriceRatioPpm int64 `protobuf:"varint,4,opt,name=price_ratio_ppm,json=priceRatioPpm,proto3" json:"price_ratio_ppm,omitempty"`
+	// Refuse a request that another dialect cannot carry whole, instead of naming what was lost in x-fairway-lossy.
+	Strict        bool `protobuf:"varint,5,opt,name=strict,proto3" json:"strict,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -141,17 +143,25 @@ func (x *Group) GetPriceRatioPpm() int64 {
 	return 0
 }
 
+func (x *Group) GetStrict() bool {
+	if x != nil {
+		return x.Strict
+	}
+	return false
+}
+
 var File_fairway_resource_v1_group_proto protoreflect.FileDescriptor
 
 const file_fairway_resource_v1_group_proto_rawDesc = "" +
 	"\n" +
-	"\x1ffairway/resource/v1/group.proto\x12\x13fairway.resource.v1\x1a\x1bbuf/validate/validate.proto\x1a\"fairway/resource/v1/metadata.proto\"\xf2\x01\n" +
+	"\x1ffairway/resource/v1/group.proto\x12\x13fairway.resource.v1\x1a\x1bbuf/validate/validate.proto\x1a\"fairway/resource/v1/metadata.proto\"\x8a\x02\n" +
 	"\x05Group\x12A\n" +
 	"\bmetadata\x18\x01 \x01(\v2\x1d.fairway.resource.v1.MetadataB\x06\xbaH\x03\xc8\x01\x01R\bmetadata\x12*\n" +
 	"\vdescription\x18\x02 \x01(\tB\b\xbaH\x05r\x03\x18\x80\bR\vdescription\x12C\n" +
 	"\bstrategy\x18\x03 \x01(\x0e2\x1d.fairway.resource.v1.StrategyB\b\xbaH\x05\x82\x01\x02\x10\x01R\bstrategy\x125\n" +
 	"\x0fprice_ratio_ppm\x18\x04 \x01(\x03B\r\xbaH\n" +
-	"\"\b\x18\x80\x94\xeb\xdc\x03(\x00R\rpriceRatioPpm*B\n" +
+	"\"\b\x18\x80\x94\xeb\xdc\x03(\x00R\rpriceRatioPpm\x12\x16\n" +
+	"\x06strict\x18\x05 \x01(\bR\x06strict*B\n" +
 	"\bStrategy\x12\x18\n" +
 	"\x14STRATEGY_UNSPECIFIED\x10\x00\x12\x1c\n" +
 	"\x18STRATEGY_WEIGHTED_RANDOM\x10\x01B\xc3\x01\n" +

@@ -40,7 +40,9 @@ type Key struct {
 	// Addresses that may use it, as CIDR or single addresses; empty = any.
 	AllowedIps []string `protobuf:"bytes,7,rep,name=allowed_ips,json=allowedIps,proto3" json:"allowed_ips,omitempty"`
 	// At rest only: HMAC-SHA256(pepper, key), 32 bytes.
-	Mac           []byte `protobuf:"bytes,8,opt,name=mac,proto3" json:"mac,omitempty"`
+	Mac []byte `protobuf:"bytes,8,opt,name=mac,proto3" json:"mac,omitempty"`
+	// As a group's strict, for this key.
+	Strict        bool `protobuf:"varint,9,opt,name=strict,proto3" json:"strict,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -131,11 +133,18 @@ func (x *Key) GetMac() []byte {
 	return nil
 }
 
+func (x *Key) GetStrict() bool {
+	if x != nil {
+		return x.Strict
+	}
+	return false
+}
+
 var File_fairway_resource_v1_key_proto protoreflect.FileDescriptor
 
 const file_fairway_resource_v1_key_proto_rawDesc = "" +
 	"\n" +
-	"\x1dfairway/resource/v1/key.proto\x12\x13fairway.resource.v1\x1a\x1bbuf/validate/validate.proto\x1a\"fairway/resource/v1/metadata.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xf6\x02\n" +
+	"\x1dfairway/resource/v1/key.proto\x12\x13fairway.resource.v1\x1a\x1bbuf/validate/validate.proto\x1a\"fairway/resource/v1/metadata.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\x8e\x03\n" +
 	"\x03Key\x12A\n" +
 	"\bmetadata\x18\x01 \x01(\v2\x1d.fairway.resource.v1.MetadataB\x06\xbaH\x03\xc8\x01\x01R\bmetadata\x12\x1e\n" +
 	"\x05group\x18\x02 \x01(\tB\b\xbaH\x05r\x03\x18\x80\x01R\x05group\x12 \n" +
@@ -146,7 +155,8 @@ const file_fairway_resource_v1_key_proto_rawDesc = "" +
 	"\x06models\x18\x06 \x03(\tB\x1e\xbaH\x1b\x92\x01\x18\x10\xe8\a\x18\x01\"\x11r\x0f\x10\x01\x18\x80\x022\b^[!-~]+$R\x06models\x124\n" +
 	"\vallowed_ips\x18\a \x03(\tB\x13\xbaH\x10\x92\x01\r\x10\x80\x02\x18\x01\"\x06r\x04\x10\x02\x18@R\n" +
 	"allowedIps\x12\x19\n" +
-	"\x03mac\x18\b \x01(\fB\a\xbaH\x04z\x02\x18 R\x03macB\xc1\x01\n" +
+	"\x03mac\x18\b \x01(\fB\a\xbaH\x04z\x02\x18 R\x03mac\x12\x16\n" +
+	"\x06strict\x18\t \x01(\bR\x06strictB\xc1\x01\n" +
 	"\x17com.fairway.resource.v1B\bKeyProtoP\x01Z.fairway/pkg/gen/fairway/resource/v1;resourcev1\xa2\x02\x03FRX\xaa\x02\x13Fairway.Resource.V1\xca\x02\x13Fairway\\Resource\\V1\xe2\x02\x1fFairway\\Resource\\V1\\GPBMetadata\xea\x02\x15Fairway::Resource::V1b\x06proto3"
 
 var (

@@ -26,7 +26,7 @@ const (
 // and what is stored holds only sealed and fingerprint.
 type Secret struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Input only. Visible ASCII, so that it can stand in an HTTP header.
+	// Input only. Visible ASCII, so that it can stand in an HTTP header; a key file (JSON) may have white space.
 	Value string `protobuf:"bytes,1,opt,name=value,proto3" json:"value,omitempty"`
 	// At rest only.
 	Sealed *SealedValue `protobuf:"bytes,2,opt,name=sealed,proto3" json:"sealed,omitempty"`
@@ -155,9 +155,9 @@ var File_fairway_resource_v1_secret_proto protoreflect.FileDescriptor
 
 const file_fairway_resource_v1_secret_proto_rawDesc = "" +
 	"\n" +
-	" fairway/resource/v1/secret.proto\x12\x13fairway.resource.v1\x1a\x1bbuf/validate/validate.proto\"\x9a\x01\n" +
-	"\x06Secret\x12+\n" +
-	"\x05value\x18\x01 \x01(\tB\x15\xbaH\x0fr\r\x18\x80@2\b^[!-~]*$\x80\x01\x01R\x05value\x128\n" +
+	" fairway/resource/v1/secret.proto\x12\x13fairway.resource.v1\x1a\x1bbuf/validate/validate.proto\"\xb0\x01\n" +
+	"\x06Secret\x12A\n" +
+	"\x05value\x18\x01 \x01(\tB+\xbaH%r#\x18\x80@2\x1e^([!-~]*|\\{[ -~\\r\\n\\t]*\\}\\s*)$\x80\x01\x01R\x05value\x128\n" +
 	"\x06sealed\x18\x02 \x01(\v2 .fairway.resource.v1.SealedValueR\x06sealed\x12)\n" +
 	"\vfingerprint\x18\x03 \x01(\tB\a\xbaH\x04r\x02\x18\x10R\vfingerprint\"w\n" +
 	"\vSealedValue\x12\x1e\n" +

@@ -43,8 +43,19 @@ type ChannelState struct {
 	TlsTimeout       *durationpb.Duration `protobuf:"bytes,13,opt,name=tls_timeout,json=tlsTimeout,proto3" json:"tls_timeout,omitempty"`
 	FirstByteTimeout *durationpb.Duration `protobuf:"bytes,14,opt,name=first_byte_timeout,json=firstByteTimeout,proto3" json:"first_byte_timeout,omitempty"`
 	IdleTimeout      *durationpb.Duration `protobuf:"bytes,15,opt,name=idle_timeout,json=idleTimeout,proto3" json:"idle_timeout,omitempty"`
-	unknownFields    protoimpl.UnknownFields
-	sizeCache        protoimpl.SizeCache
+	// A preset's name, and its own rules, already among parameters.
+	Preset        string            `protobuf:"bytes,16,opt,name=preset,proto3" json:"preset,omitempty"`
+	ApiVersion    string            `protobuf:"bytes,17,opt,name=api_version,json=apiVersion,proto3" json:"api_version,omitempty"`
+	Region        string            `protobuf:"bytes,18,opt,name=region,proto3" json:"region,omitempty"`
+	Project       string            `protobuf:"bytes,19,opt,name=project,proto3" json:"project,omitempty"`
+	Parameters    []*ParameterRule  `protobuf:"bytes,20,rep,name=parameters,proto3" json:"parameters,omitempty"`
+	HeaderRules   []*HeaderRule     `protobuf:"bytes,21,rep,name=header_rules,json=headerRules,proto3" json:"header_rules,omitempty"`
+	SystemPrompt  string            `protobuf:"bytes,22,opt,name=system_prompt,json=systemPrompt,proto3" json:"system_prompt,omitempty"`
+	StatusMapping map[uint32]uint32 `protobuf:"bytes,23,rep,name=status_mapping,json=statusMapping,proto3" json:"status_mapping,omitempty" protobuf_key:"varint,1,opt,name=key" protobuf_val:"varint,2,opt,name=value"`
+	// The value of fairway.resource.v1.StreamFormat.
+	StreamFormat  int32 `protobuf:"varint,24,opt,name=stream_format,json=streamFormat,proto3" json:"stream_format,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *ChannelState) Reset() {
@@ -182,6 +193,191 @@ func (x *ChannelState) GetIdleTimeout() *durationpb.Duration {
 	return nil
 }
 
+func (x *ChannelState) GetPreset() string {
+	if x != nil {
+		return x.Preset
+	}
+	return ""
+}
+
+func (x *ChannelState) GetApiVersion() string {
+	if x != nil {
+		return x.ApiVersion
+	}
+	return ""
+}
+
+func (x *ChannelState) GetRegion() string {
+	if x != nil {
+		return x.Region
+	}
+	return ""
+}
+
+func (x *ChannelState) GetProject() string {
+	if x != nil {
+		return x.Project
+	}
+	return ""
+}
+
+func (x *ChannelState) GetParameters() []*ParameterRule {
+	if x != nil {
+		return x.Parameters
+	}
+	return nil
+}
+
+func (x *ChannelState) GetHeaderRules() []*HeaderRule {
+	if x != nil {
+		return x.HeaderRules
+	}
+	return nil
+}
+
+func (x *ChannelState) GetSystemPrompt() string {
+	if x != nil {
+		return x.SystemPrompt
+	}
+	return ""
+}
+
+func (x *ChannelState) GetStatusMapping() map[uint32]uint32 {
+	if x != nil {
+		return x.StatusMapping
+	}
+	return nil
+}
+
+func (x *ChannelState) GetStreamFormat() int32 {
+	if x != nil {
+		return x.StreamFormat
+	}
+	return 0
+}
+
+type ParameterRule struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The value of fairway.resource.v1.RuleAction.
+	Action        int32  `protobuf:"varint,1,opt,name=action,proto3" json:"action,omitempty"`
+	Path          string `protobuf:"bytes,2,opt,name=path,proto3" json:"path,omitempty"`
+	Value         string `protobuf:"bytes,3,opt,name=value,proto3" json:"value,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ParameterRule) Reset() {
+	*x = ParameterRule{}
+	mi := &file_fairway_sync_v1_state_proto_msgTypes[1]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ParameterRule) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ParameterRule) ProtoMessage() {}
+
+func (x *ParameterRule) ProtoReflect() protoreflect.Message {
+	mi := &file_fairway_sync_v1_state_proto_msgTypes[1]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ParameterRule.ProtoReflect.Descriptor instead.
+func (*ParameterRule) Descriptor() ([]byte, []int) {
+	return file_fairway_sync_v1_state_proto_rawDescGZIP(), []int{1}
+}
+
+func (x *ParameterRule) GetAction() int32 {
+	if x != nil {
+		return x.Action
+	}
+	return 0
+}
+
+func (x *ParameterRule) GetPath() string {
+	if x != nil {
+		return x.Path
+	}
+	return ""
+}
+
+func (x *ParameterRule) GetValue() string {
+	if x != nil {
+		return x.Value
+	}
+	return ""
+}
+
+type HeaderRule struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The value of fairway.resource.v1.RuleAction.
+	Action        int32  `protobuf:"varint,1,opt,name=action,proto3" json:"action,omitempty"`
+	Name          string `protobuf:"bytes,2,opt,name=name,proto3" json:"name,omitempty"`
+	Value         string `protobuf:"bytes,3,opt,name=value,proto3" json:"value,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *HeaderRule) Reset() {
+	*x = HeaderRule{}
+	mi := &file_fairway_sync_v1_state_proto_msgTypes[2]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *HeaderRule) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*HeaderRule) ProtoMessage() {}
+
+func (x *HeaderRule) ProtoReflect() protoreflect.Message {
+	mi := &file_fairway_sync_v1_state_proto_msgTypes[2]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use HeaderRule.ProtoReflect.Descriptor instead.
+func (*HeaderRule) Descriptor() ([]byte, []int) {
+	return file_fairway_sync_v1_state_proto_rawDescGZIP(), []int{2}
+}
+
+func (x *HeaderRule) GetAction() int32 {
+	if x != nil {
+		return x.Action
+	}
+	return 0
+}
+
+func (x *HeaderRule) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *HeaderRule) GetValue() string {
+	if x != nil {
+		return x.Value
+	}
+	return ""
+}
+
 type AccountState struct {
 	state     protoimpl.MessageState `protogen:"open.v1"`
 	Name      string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
@@ -191,15 +387,23 @@ type AccountState struct {
 	Disabled  bool                   `protobuf:"varint,5,opt,name=disabled,proto3" json:"disabled,omitempty"`
 	ProxyUrl  string                 `protobuf:"bytes,6,opt,name=proxy_url,json=proxyUrl,proto3" json:"proxy_url,omitempty"`
 	// "user:password" or empty.
-	ProxySecret   string `protobuf:"bytes,7,opt,name=proxy_secret,json=proxySecret,proto3" json:"proxy_secret,omitempty"`
-	Organization  string `protobuf:"bytes,8,opt,name=organization,proto3" json:"organization,omitempty"`
+	ProxySecret  string `protobuf:"bytes,7,opt,name=proxy_secret,json=proxySecret,proto3" json:"proxy_secret,omitempty"`
+	Organization string `protobuf:"bytes,8,opt,name=organization,proto3" json:"organization,omitempty"`
+	// AWS: the id of the key that secret is. For an account whose credential is exchanged, secret is the short-lived one.
+	AccessKeyId string `protobuf:"bytes,9,opt,name=access_key_id,json=accessKeyId,proto3" json:"access_key_id,omitempty"`
+	// With it, of an assumed role; empty = none.
+	SessionToken string `protobuf:"bytes,10,opt,name=session_token,json=sessionToken,proto3" json:"session_token,omitempty"`
+	// When what secret holds ends; absent = never.
+	SecretExpireTime *timestamppb.Timestamp `protobuf:"bytes,11,opt,name=secret_expire_time,json=secretExpireTime,proto3" json:"secret_expire_time,omitempty"`
+	// The credential is exchanged: without a secret the account cannot serve yet.
+	Exchanged     bool `protobuf:"varint,12,opt,name=exchanged,proto3" json:"exchanged,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *AccountState) Reset() {
 	*x = AccountState{}
-	mi := &file_fairway_sync_v1_state_proto_msgTypes[1]
+	mi := &file_fairway_sync_v1_state_proto_msgTypes[3]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -211,7 +415,7 @@ func (x *AccountState) String() string {
 func (*AccountState) ProtoMessage() {}
 
 func (x *AccountState) ProtoReflect() protoreflect.Message {
-	mi := &file_fairway_sync_v1_state_proto_msgTypes[1]
+	mi := &file_fairway_sync_v1_state_proto_msgTypes[3]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -224,7 +428,7 @@ func (x *AccountState) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AccountState.ProtoReflect.Descriptor instead.
 func (*AccountState) Descriptor() ([]byte, []int) {
-	return file_fairway_sync_v1_state_proto_rawDescGZIP(), []int{1}
+	return file_fairway_sync_v1_state_proto_rawDescGZIP(), []int{3}
 }
 
 func (x *AccountState) GetName() string {
@@ -283,19 +487,48 @@ func (x *AccountState) GetOrganization() string {
 	return ""
 }
 
+func (x *AccountState) GetAccessKeyId() string {
+	if x != nil {
+		return x.AccessKeyId
+	}
+	return ""
+}
+
+func (x *AccountState) GetSessionToken() string {
+	if x != nil {
+		return x.SessionToken
+	}
+	return ""
+}
+
+func (x *AccountState) GetSecretExpireTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.SecretExpireTime
+	}
+	return nil
+}
+
+func (x *AccountState) GetExchanged() bool {
+	if x != nil {
+		return x.Exchanged
+	}
+	return false
+}
+
 type GroupState struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	Name  string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
 	// The value of fairway.resource.v1.Strategy.
 	Strategy      int32 `protobuf:"varint,2,opt,name=strategy,proto3" json:"strategy,omitempty"`
 	PriceRatioPpm int64 `protobuf:"varint,3,opt,name=price_ratio_ppm,json=priceRatioPpm,proto3" json:"price_ratio_ppm,omitempty"`
+	Strict        bool  `protobuf:"varint,4,opt,name=strict,proto3" json:"strict,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *GroupState) Reset() {
 	*x = GroupState{}
-	mi := &file_fairway_sync_v1_state_proto_msgTypes[2]
+	mi := &file_fairway_sync_v1_state_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -307,7 +540,7 @@ func (x *GroupState) String() string {
 func (*GroupState) ProtoMessage() {}
 
 func (x *GroupState) ProtoReflect() protoreflect.Message {
-	mi := &file_fairway_sync_v1_state_proto_msgTypes[2]
+	mi := &file_fairway_sync_v1_state_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -320,7 +553,7 @@ func (x *GroupState) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GroupState.ProtoReflect.Descriptor instead.
 func (*GroupState) Descriptor() ([]byte, []int) {
-	return file_fairway_sync_v1_state_proto_rawDescGZIP(), []int{2}
+	return file_fairway_sync_v1_state_proto_rawDescGZIP(), []int{4}
 }
 
 func (x *GroupState) GetName() string {
@@ -344,6 +577,13 @@ func (x *GroupState) GetPriceRatioPpm() int64 {
 	return 0
 }
 
+func (x *GroupState) GetStrict() bool {
+	if x != nil {
+		return x.Strict
+	}
+	return false
+}
+
 type KeyState struct {
 	state    protoimpl.MessageState `protogen:"open.v1"`
 	Name     string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
@@ -356,13 +596,14 @@ type KeyState struct {
 	AllowedIps []string               `protobuf:"bytes,7,rep,name=allowed_ips,json=allowedIps,proto3" json:"allowed_ips,omitempty"`
 	// HMAC-SHA256(pepper, key).
 	Mac           []byte `protobuf:"bytes,8,opt,name=mac,proto3" json:"mac,omitempty"`
+	Strict        bool   `protobuf:"varint,9,opt,name=strict,proto3" json:"strict,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *KeyState) Reset() {
 	*x = KeyState{}
-	mi := &file_fairway_sync_v1_state_proto_msgTypes[3]
+	mi := &file_fairway_sync_v1_state_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -374,7 +615,7 @@ func (x *KeyState) String() string {
 func (*KeyState) ProtoMessage() {}
 
 func (x *KeyState) ProtoReflect() protoreflect.Message {
-	mi := &file_fairway_sync_v1_state_proto_msgTypes[3]
+	mi := &file_fairway_sync_v1_state_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -387,7 +628,7 @@ func (x *KeyState) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use KeyState.ProtoReflect.Descriptor instead.
 func (*KeyState) Descriptor() ([]byte, []int) {
-	return file_fairway_sync_v1_state_proto_rawDescGZIP(), []int{3}
+	return file_fairway_sync_v1_state_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *KeyState) GetName() string {
@@ -446,6 +687,13 @@ func (x *KeyState) GetMac() []byte {
 	return nil
 }
 
+func (x *KeyState) GetStrict() bool {
+	if x != nil {
+		return x.Strict
+	}
+	return false
+}
+
 type ModelState struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	Name  string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
@@ -460,7 +708,7 @@ type ModelState struct {
 
 func (x *ModelState) Reset() {
 	*x = ModelState{}
-	mi := &file_fairway_sync_v1_state_proto_msgTypes[4]
+	mi := &file_fairway_sync_v1_state_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -472,7 +720,7 @@ func (x *ModelState) String() string {
 func (*ModelState) ProtoMessage() {}
 
 func (x *ModelState) ProtoReflect() protoreflect.Message {
-	mi := &file_fairway_sync_v1_state_proto_msgTypes[4]
+	mi := &file_fairway_sync_v1_state_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -485,7 +733,7 @@ func (x *ModelState) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ModelState.ProtoReflect.Descriptor instead.
 func (*ModelState) Descriptor() ([]byte, []int) {
-	return file_fairway_sync_v1_state_proto_rawDescGZIP(), []int{4}
+	return file_fairway_sync_v1_state_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *ModelState) GetName() string {
@@ -536,7 +784,7 @@ type SettingsState struct {
 
 func (x *SettingsState) Reset() {
 	*x = SettingsState{}
-	mi := &file_fairway_sync_v1_state_proto_msgTypes[5]
+	mi := &file_fairway_sync_v1_state_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -548,7 +796,7 @@ func (x *SettingsState) String() string {
 func (*SettingsState) ProtoMessage() {}
 
 func (x *SettingsState) ProtoReflect() protoreflect.Message {
-	mi := &file_fairway_sync_v1_state_proto_msgTypes[5]
+	mi := &file_fairway_sync_v1_state_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -561,7 +809,7 @@ func (x *SettingsState) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SettingsState.ProtoReflect.Descriptor instead.
 func (*SettingsState) Descriptor() ([]byte, []int) {
-	return file_fairway_sync_v1_state_proto_rawDescGZIP(), []int{5}
+	return file_fairway_sync_v1_state_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *SettingsState) GetMaxAttempts() uint32 {
@@ -596,7 +844,7 @@ var File_fairway_sync_v1_state_proto protoreflect.FileDescriptor
 
 const file_fairway_sync_v1_state_proto_rawDesc = "" +
 	"\n" +
-	"\x1bfairway/sync/v1/state.proto\x12\x0ffairway.sync.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xa0\x06\n" +
+	"\x1bfairway/sync/v1/state.proto\x12\x0ffairway.sync.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xf0\t\n" +
 	"\fChannelState\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x1a\n" +
 	"\bprovider\x18\x02 \x01(\x05R\bprovider\x12\x19\n" +
@@ -614,13 +862,37 @@ const file_fairway_sync_v1_state_proto_rawDesc = "" +
 	"\vtls_timeout\x18\r \x01(\v2\x19.google.protobuf.DurationR\n" +
 	"tlsTimeout\x12G\n" +
 	"\x12first_byte_timeout\x18\x0e \x01(\v2\x19.google.protobuf.DurationR\x10firstByteTimeout\x12<\n" +
-	"\fidle_timeout\x18\x0f \x01(\v2\x19.google.protobuf.DurationR\vidleTimeout\x1a?\n" +
+	"\fidle_timeout\x18\x0f \x01(\v2\x19.google.protobuf.DurationR\vidleTimeout\x12\x16\n" +
+	"\x06preset\x18\x10 \x01(\tR\x06preset\x12\x1f\n" +
+	"\vapi_version\x18\x11 \x01(\tR\n" +
+	"apiVersion\x12\x16\n" +
+	"\x06region\x18\x12 \x01(\tR\x06region\x12\x18\n" +
+	"\aproject\x18\x13 \x01(\tR\aproject\x12>\n" +
+	"\n" +
+	"parameters\x18\x14 \x03(\v2\x1e.fairway.sync.v1.ParameterRuleR\n" +
+	"parameters\x12>\n" +
+	"\fheader_rules\x18\x15 \x03(\v2\x1b.fairway.sync.v1.HeaderRuleR\vheaderRules\x12#\n" +
+	"\rsystem_prompt\x18\x16 \x01(\tR\fsystemPrompt\x12W\n" +
+	"\x0estatus_mapping\x18\x17 \x03(\v20.fairway.sync.v1.ChannelState.StatusMappingEntryR\rstatusMapping\x12#\n" +
+	"\rstream_format\x18\x18 \x01(\x05R\fstreamFormat\x1a?\n" +
 	"\x11ModelMappingEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\x1a:\n" +
 	"\fHeadersEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\xfb\x01\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\x1a@\n" +
+	"\x12StatusMappingEntry\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\rR\x03key\x12\x14\n" +
+	"\x05value\x18\x02 \x01(\rR\x05value:\x028\x01\"Q\n" +
+	"\rParameterRule\x12\x16\n" +
+	"\x06action\x18\x01 \x01(\x05R\x06action\x12\x12\n" +
+	"\x04path\x18\x02 \x01(\tR\x04path\x12\x14\n" +
+	"\x05value\x18\x03 \x01(\tR\x05value\"N\n" +
+	"\n" +
+	"HeaderRule\x12\x16\n" +
+	"\x06action\x18\x01 \x01(\x05R\x06action\x12\x12\n" +
+	"\x04name\x18\x02 \x01(\tR\x04name\x12\x14\n" +
+	"\x05value\x18\x03 \x01(\tR\x05value\"\xb1\x03\n" +
 	"\fAccountState\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x1d\n" +
 	"\n" +
@@ -630,12 +902,18 @@ const file_fairway_sync_v1_state_proto_rawDesc = "" +
 	"\bdisabled\x18\x05 \x01(\bR\bdisabled\x12\x1b\n" +
 	"\tproxy_url\x18\x06 \x01(\tR\bproxyUrl\x12&\n" +
 	"\fproxy_secret\x18\a \x01(\tB\x03\x80\x01\x01R\vproxySecret\x12\"\n" +
-	"\forganization\x18\b \x01(\tR\forganization\"d\n" +
+	"\forganization\x18\b \x01(\tR\forganization\x12\"\n" +
+	"\raccess_key_id\x18\t \x01(\tR\vaccessKeyId\x12(\n" +
+	"\rsession_token\x18\n" +
+	" \x01(\tB\x03\x80\x01\x01R\fsessionToken\x12H\n" +
+	"\x12secret_expire_time\x18\v \x01(\v2\x1a.google.protobuf.TimestampR\x10secretExpireTime\x12\x1c\n" +
+	"\texchanged\x18\f \x01(\bR\texchanged\"|\n" +
 	"\n" +
 	"GroupState\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x1a\n" +
 	"\bstrategy\x18\x02 \x01(\x05R\bstrategy\x12&\n" +
-	"\x0fprice_ratio_ppm\x18\x03 \x01(\x03R\rpriceRatioPpm\"\xf5\x01\n" +
+	"\x0fprice_ratio_ppm\x18\x03 \x01(\x03R\rpriceRatioPpm\x12\x16\n" +
+	"\x06strict\x18\x04 \x01(\bR\x06strict\"\x8d\x02\n" +
 	"\bKeyState\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x19\n" +
 	"\bgroup_id\x18\x02 \x01(\tR\agroupId\x12\x16\n" +
@@ -646,7 +924,8 @@ const file_fairway_sync_v1_state_proto_rawDesc = "" +
 	"\x06models\x18\x06 \x03(\tR\x06models\x12\x1f\n" +
 	"\vallowed_ips\x18\a \x03(\tR\n" +
 	"allowedIps\x12\x10\n" +
-	"\x03mac\x18\b \x01(\fR\x03mac\"\x89\x01\n" +
+	"\x03mac\x18\b \x01(\fR\x03mac\x12\x16\n" +
+	"\x06strict\x18\t \x01(\bR\x06strict\"\x89\x01\n" +
 	"\n" +
 	"ModelState\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x16\n" +
@@ -674,32 +953,39 @@ func file_fairway_sync_v1_state_proto_rawDescGZIP() []byte {
 	return file_fairway_sync_v1_state_proto_rawDescData
 }
 
-var file_fairway_sync_v1_state_proto_msgTypes = make([]protoimpl.MessageInfo, 8)
+var file_fairway_sync_v1_state_proto_msgTypes = make([]protoimpl.MessageInfo, 11)
 var file_fairway_sync_v1_state_proto_goTypes = []any{
 	(*ChannelState)(nil),          // 0: fairway.sync.v1.ChannelState
-	(*AccountState)(nil),          // 1: fairway.sync.v1.AccountState
-	(*GroupState)(nil),            // 2: fairway.sync.v1.GroupState
-	(*KeyState)(nil),              // 3: fairway.sync.v1.KeyState
-	(*ModelState)(nil),            // 4: fairway.sync.v1.ModelState
-	(*SettingsState)(nil),         // 5: fairway.sync.v1.SettingsState
-	nil,                           // 6: fairway.sync.v1.ChannelState.ModelMappingEntry
-	nil,                           // 7: fairway.sync.v1.ChannelState.HeadersEntry
-	(*durationpb.Duration)(nil),   // 8: google.protobuf.Duration
-	(*timestamppb.Timestamp)(nil), // 9: google.protobuf.Timestamp
+	(*ParameterRule)(nil),         // 1: fairway.sync.v1.ParameterRule
+	(*HeaderRule)(nil),            // 2: fairway.sync.v1.HeaderRule
+	(*AccountState)(nil),          // 3: fairway.sync.v1.AccountState
+	(*GroupState)(nil),            // 4: fairway.sync.v1.GroupState
+	(*KeyState)(nil),              // 5: fairway.sync.v1.KeyState
+	(*ModelState)(nil),            // 6: fairway.sync.v1.ModelState
+	(*SettingsState)(nil),         // 7: fairway.sync.v1.SettingsState
+	nil,                           // 8: fairway.sync.v1.ChannelState.ModelMappingEntry
+	nil,                           // 9: fairway.sync.v1.ChannelState.HeadersEntry
+	nil,                           // 10: fairway.sync.v1.ChannelState.StatusMappingEntry
+	(*durationpb.Duration)(nil),   // 11: google.protobuf.Duration
+	(*timestamppb.Timestamp)(nil), // 12: google.protobuf.Timestamp
 }
 var file_fairway_sync_v1_state_proto_depIdxs = []int32{
-	6, // 0: fairway.sync.v1.ChannelState.model_mapping:type_name -> fairway.sync.v1.ChannelState.ModelMappingEntry
-	7, // 1: fairway.sync.v1.ChannelState.headers:type_name -> fairway.sync.v1.ChannelState.HeadersEntry
-	8, // 2: fairway.sync.v1.ChannelState.dial_timeout:type_name -> google.protobuf.Duration
-	8, // 3: fairway.sync.v1.ChannelState.tls_timeout:type_name -> google.protobuf.Duration
-	8, // 4: fairway.sync.v1.ChannelState.first_byte_timeout:type_name -> google.protobuf.Duration
-	8, // 5: fairway.sync.v1.ChannelState.idle_timeout:type_name -> google.protobuf.Duration
-	9, // 6: fairway.sync.v1.KeyState.expire_time:type_name -> google.protobuf.Timestamp
-	7, // [7:7] is the sub-list for method output_type
-	7, // [7:7] is the sub-list for method input_type
-	7, // [7:7] is the sub-list for extension type_name
-	7, // [7:7] is the sub-list for extension extendee
-	0, // [0:7] is the sub-list for field type_name
+	8,  // 0: fairway.sync.v1.ChannelState.model_mapping:type_name -> fairway.sync.v1.ChannelState.ModelMappingEntry
+	9,  // 1: fairway.sync.v1.ChannelState.headers:type_name -> fairway.sync.v1.ChannelState.HeadersEntry
+	11, // 2: fairway.sync.v1.ChannelState.dial_timeout:type_name -> google.protobuf.Duration
+	11, // 3: fairway.sync.v1.ChannelState.tls_timeout:type_name -> google.protobuf.Duration
+	11, // 4: fairway.sync.v1.ChannelState.first_byte_timeout:type_name -> google.protobuf.Duration
+	11, // 5: fairway.sync.v1.ChannelState.idle_timeout:type_name -> google.protobuf.Duration
+	1,  // 6: fairway.sync.v1.ChannelState.parameters:type_name -> fairway.sync.v1.ParameterRule
+	2,  // 7: fairway.sync.v1.ChannelState.header_rules:type_name -> fairway.sync.v1.HeaderRule
+	10, // 8: fairway.sync.v1.ChannelState.status_mapping:type_name -> fairway.sync.v1.ChannelState.StatusMappingEntry
+	12, // 9: fairway.sync.v1.AccountState.secret_expire_time:type_name -> google.protobuf.Timestamp
+	12, // 10: fairway.sync.v1.KeyState.expire_time:type_name -> google.protobuf.Timestamp
+	11, // [11:11] is the sub-list for method output_type
+	11, // [11:11] is the sub-list for method input_type
+	11, // [11:11] is the sub-list for extension type_name
+	11, // [11:11] is the sub-list for extension extendee
+	0,  // [0:11] is the sub-list for field type_name
 }
 
 func init() { file_fairway_sync_v1_state_proto_init() }
@@ -713,7 +999,7 @@ func file_fairway_sync_v1_state_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_fairway_sync_v1_state_proto_rawDesc), len(file_fairway_sync_v1_state_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   8,
+			NumMessages:   11,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

@@ -1,4 +1,4 @@
-package openai
+package dialect
 
 import (
 	"net/url"
@@ -30,12 +30,10 @@ func isModel(name string) bool {
 	return err == nil && plain == "model"
 }
 
-// AppendQuery appends the query of a target, with its question mark, in which model has another name. Everything else stays
-// as it is.
-func AppendQuery(dst, target []byte, model string) []byte {
-	_, query, _ := strings.Cut(string(target), "?")
+// AppendQuery appends a query, with its question mark, in which model has another name. Everything else stays as it is.
+func AppendQuery(dst, query []byte, model string) []byte {
 	sep := byte('?')
-	for pair := range strings.SplitSeq(query, "&") {
+	for pair := range strings.SplitSeq(string(query), "&") {
 		if pair == "" {
 			continue
 		}

@@ -1,4 +1,4 @@
-package openai
+package dialect
 
 import (
 	"bytes"
@@ -22,6 +22,8 @@ type Peek struct {
 	Model []byte
 	// ModelAt is the value of "model" with its quotes.
 	ModelAt Span
+	// ModelsAt are the places behind it where a batch says the same.
+	ModelsAt []Span
 	// Stream is the value of "stream"; null and absent are false.
 	Stream bool
 	// UsageAsked: stream_options.include_usage is true.
@@ -30,6 +32,10 @@ type Peek struct {
 	// like encoded binary. For estimates.
 	TextBytes int
 
+	// Form: the body is a multipart form, and ModelAt has no quotes.
+	Form bool
+
+	empty       bool // the body has no members
 	open        int  // after the body's opening brace
 	options     Span // the value of "stream_options"
 	optionsNull bool
@@ -42,32 +48,62 @@ type Peek struct {
 // PeekBody reads body, which must be one JSON object, in one pass without decoding it. It returns a fault (400) when the
 // body is not an object, when "model" is missing, empty, too long or no string, when "stream" is no boolean, and when one
 // of the members that routing depends on comes twice, in any spelling that some parser would take for the same name.
-// What is inside strings, such as invalid escapes or bytes that are not UTF-8, is left to the upstream.
-func PeekBody(body []byte) (Peek, *fault.Error) {
+// What is inside strings, such as invalid escapes or bytes that are not UTF-8, is left to the upstream. fallback is the
+// model where the body may leave it out; "" = it may not.
+func PeekBody(body []byte, fallback string) (Peek, *fault.Error) {
 	p := Peek{}
-	s := scanner{b: body}
-	s.space()
-	if !s.take('{') {
+	s := Scanner{B: body}
+	s.Space()
+	if !s.Take('{') {
 		return p, invalid("the request body must be a JSON object")
 	}
-	p.open = s.at
+	p.open = s.At
 	var seen members
-	err := s.members(func(key []byte) bool { return p.member(&s, key, &seen) })
+	p.empty = true
+	err := s.Members(func(key []byte) bool {
+		p.empty = false
+		return p.member(&s, key, &seen)
+	})
 	if err == "" {
-		s.space()
-		if s.at != len(body) {
+		s.Space()
+		if s.At != len(body) {
 			err = "something follows the JSON object of the request body"
 		}
 	}
-	p.TextBytes = s.text
+	p.TextBytes = s.Text
 	switch {
 	case seen.fault != nil:
 		return p, seen.fault
 	case err != "":
 		return p, invalid(err)
+	case !seen.model && fallback != "":
+		p.Model = []byte(fallback)
 	case !seen.model:
 		return p, invalid("you must provide a model parameter").WithParam("model")
 	}
+	return p, nil
+}
+
+// PeekObject reads a body that names neither model nor stream: it must be one JSON object.
+func PeekObject(body []byte) (Peek, *fault.Error) {
+	p := Peek{}
+	s := Scanner{B: body}
+	s.Space()
+	if !s.Take('{') {
+		return p, invalid("the request body must be a JSON object")
+	}
+	p.open = s.At
+	err := s.Members(func([]byte) bool { return s.Value() })
+	if err == "" {
+		s.Space()
+		if s.At != len(body) {
+			err = "something follows the JSON object of the request body"
+		}
+	}
+	if err != "" {
+		return p, invalid(err)
+	}
+	p.TextBytes = s.Text
 	return p, nil
 }
 
@@ -77,8 +113,8 @@ type members struct {
 	fault                         *fault.Error
 }
 
-// member reads the value of a top-level member; false = stop, for the reason in seen.fault or in s.err.
-func (p *Peek) member(s *scanner, key []byte, seen *members) bool {
+// member reads the value of a top-level member; false = stop, for the reason in seen.fault or in s.why.
+func (p *Peek) member(s *Scanner, key []byte, seen *members) bool {
 	switch name := known(key); name {
 	case "model":
 		if !seen.once(&seen.model, name) {
@@ -89,11 +125,11 @@ func (p *Peek) member(s *scanner, key []byte, seen *members) bool {
 		if !seen.once(&seen.stream, name) {
 			return false
 		}
-		start := s.at
-		if !s.value() {
+		start := s.At
+		if !s.Value() {
 			return false
 		}
-		switch string(s.b[start:s.at]) {
+		switch string(s.B[start:s.At]) {
 		case "true":
 			p.Stream = true
 		case "false", "null":
@@ -108,16 +144,16 @@ func (p *Peek) member(s *scanner, key []byte, seen *members) bool {
 		}
 		return p.streamOptions(s, seen)
 	}
-	return s.value()
+	return s.Value()
 }
 
-func (p *Peek) model(s *scanner, seen *members) bool {
-	start := s.at
-	if !s.value() {
+func (p *Peek) model(s *Scanner, seen *members) bool {
+	start := s.At
+	if !s.Value() {
 		return false
 	}
-	p.ModelAt = Span{start, s.at}
-	raw := s.b[start:s.at]
+	p.ModelAt = Span{start, s.At}
+	raw := s.B[start:s.At]
 	if raw[0] != '"' {
 		seen.fault = invalid("model must be a string").WithParam("model")
 		return false
@@ -135,27 +171,27 @@ func (p *Peek) model(s *scanner, seen *members) bool {
 	return seen.fault == nil
 }
 
-func (p *Peek) streamOptions(s *scanner, seen *members) bool {
-	start := s.at
+func (p *Peek) streamOptions(s *Scanner, seen *members) bool {
+	start := s.At
 	var ok bool
 	switch {
-	case s.at < len(s.b) && s.b[s.at] == '{':
-		s.at++
+	case s.At < len(s.B) && s.B[s.At] == '{':
+		s.At++
 		p.optionsNone = true
-		s.err = s.members(func(key []byte) bool {
+		s.why = s.Members(func(key []byte) bool {
 			p.optionsNone = false
 			if known(key) != "include_usage" {
-				return s.value()
+				return s.Value()
 			}
 			if !seen.once(&seen.usage, "include_usage") {
 				return false
 			}
-			at := s.at
-			if !s.value() {
+			at := s.At
+			if !s.Value() {
 				return false
 			}
-			p.usage = Span{at, s.at}
-			switch string(s.b[at:s.at]) {
+			p.usage = Span{at, s.At}
+			switch string(s.B[at:s.At]) {
 			case "true":
 				p.UsageAsked = true
 			case "false", "null":
@@ -163,14 +199,14 @@ func (p *Peek) streamOptions(s *scanner, seen *members) bool {
 			}
 			return true
 		})
-		ok = s.err == "" && seen.fault == nil
+		ok = s.why == "" && seen.fault == nil
 	default:
-		if ok = s.value(); ok {
-			p.optionsNull = string(s.b[start:s.at]) == "null"
+		if ok = s.Value(); ok {
+			p.optionsNull = string(s.B[start:s.At]) == "null"
 			p.optionsOdd = !p.optionsNull
 		}
 	}
-	p.options = Span{start, s.at}
+	p.options = Span{start, s.At}
 	return ok
 }
 

@@ -1,7 +1,6 @@
-package openai
+package dialect
 
 import (
-	"bytes"
 	"encoding/json"
 	"strings"
 	"testing"
@@ -54,7 +53,7 @@ func TestPeekBody(t *testing.T) {
 		{"BOM", "\ufeff{\"model\":\"a\"}", facts{}, "must be a JSON object"},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
-			p, f := PeekBody([]byte(tc.body))
+			p, f := PeekBody([]byte(tc.body), "")
 			if f != nil {
 				if tc.fault == "" || !strings.Contains(f.Message, tc.fault) {
 					t.Errorf("fault = %q, want one with %q", f.Message, tc.fault)
@@ -93,7 +92,7 @@ func TestRewrite(t *testing.T) {
 		{"odd include_usage stays", `{"stream_options":{"include_usage":"yes"},"model":"a"}`, "b", true, `{"stream_options":{"include_usage":"yes"},"model":"b"}`},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
-			p, f := PeekBody([]byte(tc.body))
+			p, f := PeekBody([]byte(tc.body), "")
 			if f != nil {
 				t.Fatal(f)
 			}
@@ -124,7 +123,7 @@ func FuzzPeek(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, body []byte) {
 		members, ok := oracle(body)
-		p, fault := PeekBody(body)
+		p, fault := PeekBody(body, "")
 		if !ok {
 			if fault == nil && json.Valid(body) {
 				t.Fatalf("accepted what is no object: %q", body)
@@ -162,7 +161,7 @@ func FuzzPeek(f *testing.F) {
 				t.Fatalf("member %q changed from %s to %s", name, value, after[name])
 			}
 		}
-		again, fault := PeekBody(out)
+		again, fault := PeekBody(out, "")
 		if fault != nil {
 			t.Fatalf("%q became %q: %s", body, out, fault.Message)
 		}
@@ -187,7 +186,7 @@ func TestPeekAllocatesNothing(t *testing.T) {
 	body := []byte(`{"model":"gpt-4o","messages":[{"role":"user","content":"hello \"you\""}],"stream":true,"stream_options":{"x":1}}`)
 	out := make([]byte, 0, 1024)
 	if n := testing.AllocsPerRun(100, func() {
-		p, f := PeekBody(body)
+		p, f := PeekBody(body, "")
 		if f != nil {
 			t.Fatal(f)
 		}
@@ -210,24 +209,10 @@ func BenchmarkPeek(b *testing.B) {
 			b.SetBytes(int64(len(body)))
 			b.ReportAllocs()
 			for b.Loop() {
-				if _, f := PeekBody(body); f != nil {
+				if _, f := PeekBody(body, ""); f != nil {
 					b.Fatal(f)
 				}
 			}
 		})
-	}
-}
-
-// TestLastUsage: against the library, wherever the stride cuts.
-func TestLastUsage(t *testing.T) {
-	for _, piece := range []string{usageKey, `usage"`, `"usage`, `""usage""usage"`, "u", ""} {
-		for _, before := range []int{0, 1, 7, 500, usageStride - 7, usageStride, 3 * usageStride} {
-			for after := range usageStride + 20 {
-				b := []byte(usageKey[:3] + strings.Repeat(" ", before) + piece + strings.Repeat("u", after))
-				if got, want := lastUsage(b), bytes.LastIndex(b, []byte(usageKey)); got != want {
-					t.Fatalf("%d bytes, %q, %d bytes: %d, want %d", before, piece, after, got, want)
-				}
-			}
-		}
 	}
 }

@@ -1,4 +1,4 @@
-package openai
+package dialect
 
 import (
 	"strings"
@@ -34,16 +34,13 @@ type Cooling struct {
 	Ask bool
 }
 
-// maxAsked bounds what a provider may ask for; beyond it a number is a mistake or an attack.
-const maxAsked = 24 * time.Hour
-
 // For returns the rest after failures in a row (1 = the first), when the provider asked for asked (0 = it did not).
 func (c Cooling) For(failures int, asked time.Duration) time.Duration {
 	if failures < c.From || c.Most == 0 {
 		return 0
 	}
 	if c.Ask && asked > 0 {
-		return min(asked, maxAsked)
+		return min(asked, MaxAsked)
 	}
 	doublings := min(max(failures-max(c.From, 1), 0), 30)
 	return min(c.First<<doublings, c.Most)

@@ -1,4 +1,4 @@
-package openai
+package dialect
 
 import (
 	"bytes"
@@ -12,14 +12,14 @@ const maxDepth = 512
 // encoded is from which length on a string without a space in its beginning counts as encoded data, not as text.
 const encoded = 2048
 
-// scanner walks JSON without building anything. It checks the grammar, all but what is inside strings, and keeps its own
+// Scanner walks JSON from At on without building anything. It checks the grammar, all but what is inside strings, and keeps its own
 // stack, so that no input can exhaust the goroutine's.
-type scanner struct {
-	b    []byte
-	at   int
-	sse  bool   // b is of a stream: JSON may go on in the event's next data line
-	text int    // bytes of text in string values so far
-	err  string // why a method returned false
+type Scanner struct {
+	B    []byte
+	At   int
+	SSE  bool   // B is of a stream: JSON may go on in the event's next data line
+	Text int    // bytes of text in string values so far
+	why  string // a method returned false
 }
 
 const (
@@ -27,18 +27,19 @@ const (
 	errDepth  = "the request body is nested too deeply"
 )
 
-func (s *scanner) fail() bool {
-	if s.err == "" {
-		s.err = errSyntax
+func (s *Scanner) fail() bool {
+	if s.why == "" {
+		s.why = errSyntax
 	}
 	return false
 }
 
-func (s *scanner) space() {
-	for s.at < len(s.b) {
-		switch s.b[s.at] {
+// Space walks white space.
+func (s *Scanner) Space() {
+	for s.At < len(s.B) {
+		switch s.B[s.At] {
 		case ' ', '\n', '\t', '\r':
-			s.at++
+			s.At++
 		default:
 			if !s.nextLine() {
 				return
@@ -48,90 +49,91 @@ func (s *scanner) space() {
 }
 
 // nextLine walks over the name of a data line, where one begins.
-func (s *scanner) nextLine() bool {
+func (s *Scanner) nextLine() bool {
 	const name = "data:"
-	if !s.sse || s.at == 0 || s.b[s.at-1] != '\n' && s.b[s.at-1] != '\r' || !bytes.HasPrefix(s.b[s.at:], []byte(name)) {
+	if !s.SSE || s.At == 0 || s.B[s.At-1] != '\n' && s.B[s.At-1] != '\r' || !bytes.HasPrefix(s.B[s.At:], []byte(name)) {
 		return false
 	}
-	s.at += len(name)
+	s.At += len(name)
 	return true
 }
 
-func (s *scanner) take(c byte) bool {
-	if s.at < len(s.b) && s.b[s.at] == c {
-		s.at++
+// Take walks c, if it is next.
+func (s *Scanner) Take(c byte) bool {
+	if s.At < len(s.B) && s.B[s.At] == c {
+		s.At++
 		return true
 	}
 	return false
 }
 
-// members walks an object whose brace was taken, to behind its closing brace. each reads the value of one member; key is
+// Members walks an object whose brace was taken, to behind its closing brace. each reads the value of one member; key is
 // raw, without quotes. It returns why it stopped early, or "".
-func (s *scanner) members(each func(key []byte) bool) string {
-	s.space()
-	if s.take('}') {
+func (s *Scanner) Members(each func(key []byte) bool) string {
+	s.Space()
+	if s.Take('}') {
 		return ""
 	}
 	for {
-		s.space()
-		start := s.at
+		s.Space()
+		start := s.At
 		if !s.str() {
 			return s.reason()
 		}
-		key := s.b[start+1 : s.at-1]
-		s.space()
-		if !s.take(':') {
+		key := s.B[start+1 : s.At-1]
+		s.Space()
+		if !s.Take(':') {
 			return s.reason()
 		}
-		s.space()
+		s.Space()
 		if !each(key) {
 			return s.reason()
 		}
-		s.space()
-		if s.take('}') {
+		s.Space()
+		if s.Take('}') {
 			return ""
 		}
-		if !s.take(',') {
+		if !s.Take(',') {
 			return s.reason()
 		}
 	}
 }
 
-func (s *scanner) reason() string {
+func (s *Scanner) reason() string {
 	s.fail()
-	return s.err
+	return s.why
 }
 
-// value walks any value.
-func (s *scanner) value() bool {
+// Value walks any value; false: it is none.
+func (s *Scanner) Value() bool {
 	var objects [maxDepth / 64]uint64 // bit n: level n is an object
 	depth := 0
 	for {
 		// A value starts here.
-		s.space()
-		if s.at >= len(s.b) {
+		s.Space()
+		if s.At >= len(s.B) {
 			return s.fail()
 		}
-		switch c := s.b[s.at]; c {
+		switch c := s.B[s.At]; c {
 		case '{', '[':
-			s.at++
+			s.At++
 			if depth == maxDepth {
-				s.err = errDepth
+				s.why = errDepth
 				return false
 			}
 			word, bit := depth/64, uint64(1)<<(depth%64)
 			depth++
-			s.space()
+			s.Space()
 			if c == '[' {
 				objects[word] &^= bit
-				if s.take(']') {
+				if s.Take(']') {
 					depth--
 					break
 				}
 				continue
 			}
 			objects[word] |= bit
-			if s.take('}') {
+			if s.Take('}') {
 				depth--
 				break
 			}
@@ -140,11 +142,11 @@ func (s *scanner) value() bool {
 			}
 			continue
 		case '"':
-			start := s.at
+			start := s.At
 			if !s.str() {
 				return false
 			}
-			s.text += textLen(s.b[start+1 : s.at-1])
+			s.Text += textLen(s.B[start+1 : s.At-1])
 		case 't':
 			if !s.word("true") {
 				return false
@@ -167,18 +169,18 @@ func (s *scanner) value() bool {
 			if depth == 0 {
 				return true
 			}
-			s.space()
+			s.Space()
 			object := objects[(depth-1)/64]&(1<<((depth-1)%64)) != 0
-			if s.take(',') {
+			if s.Take(',') {
 				if object {
-					s.space()
+					s.Space()
 					if !s.key() {
 						return false
 					}
 				}
 				break
 			}
-			if object && s.take('}') || !object && s.take(']') {
+			if object && s.Take('}') || !object && s.Take(']') {
 				depth--
 				continue
 			}
@@ -188,12 +190,12 @@ func (s *scanner) value() bool {
 }
 
 // key walks a member's name and its colon.
-func (s *scanner) key() bool {
+func (s *Scanner) key() bool {
 	if !s.str() {
 		return false
 	}
-	s.space()
-	if !s.take(':') {
+	s.Space()
+	if !s.Take(':') {
 		return s.fail()
 	}
 	return true
@@ -204,11 +206,11 @@ func (s *scanner) key() bool {
 const near = 4
 
 // str walks a string.
-func (s *scanner) str() bool {
-	if !s.take('"') {
+func (s *Scanner) str() bool {
+	if !s.Take('"') {
 		return s.fail()
 	}
-	b, at := s.b, s.at
+	b, at := s.B, s.At
 	for {
 		for n := 0; n < near && len(b)-at >= 8; {
 			m := stops(binary.LittleEndian.Uint64(b[at:]))
@@ -219,7 +221,7 @@ func (s *scanner) str() bool {
 			}
 			at += bits.TrailingZeros64(m) / 8
 			if b[at] == '"' {
-				s.at = at + 1
+				s.At = at + 1
 				return true
 			}
 			at += 2 // a backslash, and what it escapes
@@ -230,7 +232,7 @@ func (s *scanner) str() bool {
 			i = bytes.IndexByte(b[at:], '"')
 		}
 		if i < 0 {
-			s.at = len(b)
+			s.At = len(b)
 			return s.fail()
 		}
 		end := at + i
@@ -240,7 +242,7 @@ func (s *scanner) str() bool {
 		}
 		at = end + 1
 		if escapes%2 == 0 {
-			s.at = at
+			s.At = at
 			return true
 		}
 	}
@@ -254,28 +256,28 @@ func stops(w uint64) uint64 {
 	return ((quote-each)&^quote | (slash-each)&^slash) & top
 }
 
-func (s *scanner) word(w string) bool {
-	if len(s.b)-s.at < len(w) || string(s.b[s.at:s.at+len(w)]) != w {
+func (s *Scanner) word(w string) bool {
+	if len(s.B)-s.At < len(w) || string(s.B[s.At:s.At+len(w)]) != w {
 		return s.fail()
 	}
-	s.at += len(w)
+	s.At += len(w)
 	return true
 }
 
 // number walks -?(0|[1-9][0-9]*)(\.[0-9]+)?([eE][+-]?[0-9]+)?.
-func (s *scanner) number() bool {
-	s.take('-')
+func (s *Scanner) number() bool {
+	s.Take('-')
 	switch {
-	case s.take('0'):
+	case s.Take('0'):
 	case !s.digits():
 		return s.fail()
 	}
-	if s.take('.') && !s.digits() {
+	if s.Take('.') && !s.digits() {
 		return s.fail()
 	}
-	if s.take('e') || s.take('E') {
-		if !s.take('+') {
-			s.take('-')
+	if s.Take('e') || s.Take('E') {
+		if !s.Take('+') {
+			s.Take('-')
 		}
 		if !s.digits() {
 			return s.fail()
@@ -284,12 +286,12 @@ func (s *scanner) number() bool {
 	return true
 }
 
-func (s *scanner) digits() bool {
-	start := s.at
-	for s.at < len(s.b) && s.b[s.at] >= '0' && s.b[s.at] <= '9' {
-		s.at++
+func (s *Scanner) digits() bool {
+	start := s.At
+	for s.At < len(s.B) && s.B[s.At] >= '0' && s.B[s.At] <= '9' {
+		s.At++
 	}
-	return s.at > start
+	return s.At > start
 }
 
 // textLen is how many bytes of a string value are text. Images and audio come as data URLs or bare base64: long, and

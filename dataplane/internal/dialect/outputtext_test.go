@@ -1,0 +1,44 @@
+package dialect
+
+import (
+	"testing"
+)
+
+func TestOutputText(t *testing.T) {
+	for _, tc := range []struct {
+		name, piece string
+		want        int
+	}{
+		{"chat", `data: {"id":"x","choices":[{"index":0,"delta":{"content":"hello"},"finish_reason":null}]}`, 5},
+		{"two choices", `{"choices":[{"delta":{"content":"ab"}},{"delta":{"content":"c","refusal":"d"}}]}`, 4},
+		{"two events", "data: {\"delta\":{\"content\":\"ab\"}}\n\ndata: {\"delta\":{\"content\":\"c\"}}\n\n", 3},
+		{"completions", `data: {"choices":[{"text":"hello: \"text\":","index":0}]}`, 16},
+		{"spaces", `{"delta": { "content" : "abc" } }`, 3},
+		{"inside a delta once", `{"delta":{"text":"abc"}}`, 3},
+		{"other names", `{"xdelta":"a","delta2":"b","context":"c","text":"d"}`, 1},
+		{"none", `data: [DONE]`, 0},
+		{"cut in the delta", `{"delta":{"content":"abc`, 0},
+		{"cut in the delta after text", `{"delta":{"a":"xy","b":"abc`, 0},
+		{"cut in the delta, whole text in it", `{"delta":{"x":[{"text":"abc"}`, 3},
+		{"cut before", `tent":"abc"}}],"text":"d"`, 1},
+		{"starts with a colon", `:"abc","delta":"d"`, 1},
+		{"nothing", ``, 0},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			if got := OutputText([]byte(tc.piece)); got != tc.want {
+				t.Errorf("%d bytes, want %d", got, tc.want)
+			}
+		})
+	}
+}
+
+func BenchmarkOutputText(b *testing.B) {
+	event := []byte(`data: {"id":"chatcmpl-0123456789","object":"chat.completion.chunk","created":1700000000,"model":"gpt-4o",` +
+		`"choices":[{"index":0,"delta":{"content":" hello there"},"finish_reason":null}],"x":"y"}` + "\n\n")
+	b.ReportAllocs()
+	for b.Loop() {
+		if OutputText(event) == 0 {
+			b.Fatal("no text")
+		}
+	}
+}

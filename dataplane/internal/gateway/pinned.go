@@ -1,0 +1,113 @@
+package gateway
+
+import (
+	"fairway/dataplane/internal/route"
+	"fairway/dataplane/internal/snapshot"
+	"fairway/pkg/fault"
+	"fairway/pkg/operation"
+)
+
+// mostAsked is how many accounts are asked for something whose owner this proxy does not know. Each question is one small
+// request, and costs no tokens.
+const mostAsked = 32
+
+// relayPinned is the walk of a request for something that one account holds: to that account if the proxy knows it, else to
+// one after the other of the group's, until one has it.
+func (x *exchange) relayPinned() *fault.Error {
+	if f := x.admit(); f != nil {
+		return f
+	}
+	id := x.target.ID
+	known, ok := x.g.owners.get(id)
+	if ok && known.key != x.key.ID {
+		return x.nothingThere()
+	}
+	x.peek.Stream = x.op == operation.Response && streamAsked(x.target.Query)
+	if f := x.admitStream(); f != nil {
+		return f
+	}
+	holders := x.holders(known.account)
+	if len(holders) == 0 {
+		return x.nothingThere()
+	}
+	x.watch()
+	for i := range holders {
+		if x.gone.Load() {
+			return x.clientLeft()
+		}
+		x.candidate, x.reason = holders[i], route.Chosen
+		x.attempt++
+		began := x.now
+		f := x.try()
+		x.note(began, f)
+		if f == nil {
+			x.g.owners.put(id, owner{account: x.served.ID, key: x.key.ID})
+			return x.answer()
+		}
+		x.closeResponse()
+		x.land()
+		if f.gone {
+			return x.clientLeft()
+		}
+		if x.last.answer == nil || f.status != 404 {
+			x.last = *f
+		}
+		if f.status != 404 && ok {
+			x.punish(f)
+			break
+		}
+		x.now = x.g.now()
+	}
+	if x.last.status == 404 {
+		return x.nothingThere()
+	}
+	return x.exhausted()
+}
+
+// nothingThere is the answer where nobody has what the client asks for, or somebody else made it.
+func (x *exchange) nothingThere() *fault.Error {
+	x.failed = false
+	return fault.New(fault.NotFound, "nothing has the id %q", clip(x.target.ID, 128)).WithCode("not_found")
+}
+
+// holders are the accounts that may hold what the request names: the owner alone, where it is known and still there.
+func (x *exchange) holders(known snapshot.AccountID) []*snapshot.Candidate {
+	var all []*snapshot.Candidate
+	for a := range x.snap.Serving {
+		ch := a.Channel
+		if !ch.In(x.group.ID) {
+			continue
+		}
+		if op, ok := ch.Adapter.Plan(x.op, ""); !ok || op != x.op {
+			continue
+		}
+		c := &snapshot.Candidate{Account: a, Cell: a.Cell, Scale: 1, Weight: a.Weight}
+		if a.ID == known {
+			return []*snapshot.Candidate{c}
+		}
+		if len(all) < mostAsked {
+			all = append(all, c)
+		}
+	}
+	return all
+}
+
+// pickPinned chooses the one account that holds what the request goes on from, once.
+func (x *exchange) pickPinned() bool {
+	if x.attempt > 0 {
+		return false
+	}
+	for i := range x.pool.Tiers {
+		for _, r := range x.pool.Tiers[i].Rosters {
+			for j := range r.Candidates {
+				if r.Candidates[j].Account.ID == x.pinned.ID {
+					x.candidate, x.reason = &r.Candidates[j], route.Chosen
+					return true
+				}
+			}
+		}
+	}
+	return false
+}
+
+func streamAsked(query []byte) bool { return hasPair(query, "stream=true") }
