@@ -127,6 +127,13 @@ func rules() []rule {
 // not listed imports none. Arrows of DESIGN are chains: who may import store may import what store is made of.
 func siblings() map[string][]string {
 	return map[string][]string{
+		// Dialects know the hub and never each other.
+		"dataplane/dialect/openai":    {"dialect/neutral"},
+		"dataplane/dialect/responses": {"dialect/neutral"},
+		"dataplane/dialect/anthropic": {"dialect/neutral"},
+		"dataplane/dialect/gemini":    {"dialect/neutral"},
+		"dataplane/dialect/converse":  {"dialect/neutral"},
+
 		"controlplane/store":    {"model"},
 		"controlplane/operator": {"model"},
 		"controlplane/build":    {"model"},
@@ -134,6 +141,8 @@ func siblings() map[string][]string {
 		"controlplane/ledger":   {"store", "model"},
 		"controlplane/enroll":   {"store", "model"},
 		"controlplane/publish":  {"build", "model"},
+		"dataplane/provider":    {"dialect"},
+		"dataplane/snapshot":    {"dialect/edit", "provider"},
 		"dataplane/auth":        {"snapshot"},
 		"dataplane/route":       {"snapshot"},
 		"dataplane/subscribe":   {"snapshot"},
