@@ -23,6 +23,7 @@ import (
 	"fairway/dataplane/internal/sock"
 	"fairway/dataplane/internal/subscribe"
 	"fairway/dataplane/internal/upstream"
+	syncv1 "fairway/pkg/gen/fairway/sync/v1"
 	"fairway/pkg/serve"
 	"fairway/pkg/telemetry"
 	"fairway/pkg/version"
@@ -79,7 +80,8 @@ func (c Config) wire(ctx context.Context, allow []netip.Prefix) (_ *proxy, err e
 	p.subscriber = subscribe.New(p.holder, subscribe.Options{
 		Addresses: c.ControlPlane, JoinTokenFile: c.JoinTokenFile, StateDir: c.StateDir,
 		Version: version.String(), Hostname: hostname, BootID: bootID,
-		Log: c.Log.With("room", "subscribe"), Registry: p.registry,
+		Probe: func(ctx context.Context, asked *syncv1.Probe) *syncv1.ProbeResult { return p.walk.Probe(ctx, asked) },
+		Log:   c.Log.With("room", "subscribe"), Registry: p.registry,
 	})
 	if p.spool, err = report.OpenSpool(c.StateDir, bootID, report.SpoolOptions{Log: c.Log.With("room", "report")}); err != nil {
 		return nil, err

@@ -117,6 +117,7 @@ type Publisher struct {
 	inbox  inbox
 	ring   *ring
 	fleet  *fleet
+	probes probes
 	peers  *peers
 	stored atomic.Pointer[model.State] // the newest observed, for names
 	admits *semaphore.Weighted

@@ -55,7 +55,8 @@ type subscriber struct {
 	joined   time.Time
 	sequence uint64 // of connections; the higher the newer
 
-	poke chan struct{} // one slot: stale was set
+	poke  chan struct{} // one slot: stale was set
+	extra chan frame    // what is sent beside the state
 
 	mu       sync.Mutex
 	unacked  outstanding
@@ -135,6 +136,10 @@ func (s *subscriber) run(ctx context.Context) error {
 		select {
 		case <-v.wake:
 		case <-s.poke:
+		case f := <-s.extra:
+			if err := s.transmit(f); err != nil {
+				return err
+			}
 		case <-draining:
 			draining = nil
 			if err := s.transmit(s.p.drainFrame()); err != nil {

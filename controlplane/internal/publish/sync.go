@@ -54,6 +54,7 @@ func (p *Publisher) subscribe(stream syncStream, proxyID string) error {
 		remote:  remoteOf(ctx),
 		joined:  time.Now(),
 		poke:    make(chan struct{}, 1),
+		extra:   make(chan frame),
 	}
 	greeted := make(chan *syncv1.Hello, 1)
 	go func() {
@@ -121,6 +122,8 @@ func (p *Publisher) receive(stream syncStream, s *subscriber, greeted chan<- *sy
 			if err := s.ack(m.Ack, now); err != nil {
 				return err
 			}
+		case *syncv1.SyncRequest_ProbeResult:
+			p.probes.answered(s.proxyID, m.ProbeResult)
 		}
 	}
 }

@@ -60,10 +60,24 @@ var (
 	flaky    = Cooling{From: 3, First: 5 * time.Second, Most: 5 * time.Second}
 )
 
-// table is BALANCING's "What a fault means" for OpenAI and what speaks like it.
+// table says what an upstream's error means, for all providers: their codes do not collide.
 //
 //nolint:gochecknoglobals // the table is data, and constant; Go has no constants of this type
 var table = []row{
+	// Gemini says that a key is wrong with a 400, and that a model has no quota at all with a limit of 0.
+	{400, 0, "API_KEY_INVALID", Verdict{Reason: "credential", Retry: true, Disable: true, Alert: true}},
+	{403, 0, "SERVICE_DISABLED", Verdict{Reason: "credential", Retry: true, Disable: true, Alert: true}},
+	{429, 0, "limit0", Verdict{Reason: "model_not_found", Retry: true, ExcludeModel: true}},
+	// Anthropic.
+	{402, 0, "billing_error", Verdict{Reason: "quota", Retry: true, Disable: true, Alert: true}},
+	{429, 0, "enforced_spend_limit_reached", Verdict{Reason: "quota", Retry: true, Disable: true, Alert: true}},
+	{400, 0, "credit_balance_exhausted", Verdict{Reason: "quota", Retry: true, Disable: true, Alert: true}},
+	{400, 0, "enforced_spend_limit_reached", Verdict{Reason: "quota", Retry: true, Disable: true, Alert: true}},
+	// Bedrock.
+	{400, 0, "ThrottlingException", Verdict{Reason: "rate_limit", Retry: true, Cool: limited}},
+	{429, 0, "ModelNotReadyException", Verdict{Reason: "overloaded", Retry: true, Cool: overload}},
+	{424, 0, "ModelErrorException", Verdict{Reason: "server_error", Retry: true, Cool: flaky}},
+	// OpenAI, and whoever speaks like it.
 	{429, 0, "insufficient_quota", Verdict{Reason: "quota", Retry: true, Disable: true, Alert: true}},
 	{429, 0, "credit_balance_exhausted", Verdict{Reason: "quota", Retry: true, Disable: true, Alert: true}},
 	{429, 0, "organization_*_limit_exceeded", Verdict{Reason: "organization_limit", Retry: true, Disable: true, Alert: true}},

@@ -14,6 +14,10 @@ func TestClassify(t *testing.T) {
 		off    bool
 	}{
 		{429, "insufficient_quota", "quota", true, true},
+		{400, "API_KEY_INVALID", "credential", true, true},
+		{429, "limit0", "model_not_found", true, false},
+		{402, "billing_error", "quota", true, true},
+		{400, "ThrottlingException", "rate_limit", true, false},
 		{429, "organization_spend_limit_exceeded", "organization_limit", true, true},
 		{429, "organization_limit_exceeded", "rate_limit", true, false},
 		{429, "project_spend_limit_exceeded", "project_limit", true, true},

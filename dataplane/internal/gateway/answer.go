@@ -20,6 +20,7 @@ func (x *exchange) answer() *fault.Error {
 		x.tunnelRealtime()
 		return nil
 	}
+	x.own()
 	x.commitBody()
 	x.copyHead()
 	x.debugHeaders()
@@ -27,9 +28,9 @@ func (x *exchange) answer() *fault.Error {
 	x.startTap()
 
 	switch {
-	case x.converted && x.sse:
+	case x.talk != nil && x.converted && x.sse:
 		x.retellEvents()
-	case x.converted:
+	case x.talk != nil && x.converted:
 		x.retellWhole()
 	case x.sse:
 		x.relayEvents()

@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"fairway/dataplane/internal/dialect"
+	"fairway/dataplane/internal/dialect/neutral"
 	"fairway/dataplane/internal/snapshot"
 	"fairway/dataplane/internal/upstream"
 	resourcev1 "fairway/pkg/gen/fairway/resource/v1"
@@ -89,7 +90,18 @@ func (x *exchange) planFor(ch *snapshot.Channel) {
 		x.plan = x.plan.Streaming(x.upStream)
 	}
 	x.converted = x.plan != x.op || x.upStream != x.peek.Stream
+	x.retold = x.converted || x.foreign()
 	x.heard = answersOf(x.plan)
+}
+
+// foreign says whether the request carries what another dialect's provider signed, so that its own cannot be shown it as it
+// is.
+func (x *exchange) foreign() bool {
+	switch x.op {
+	case operation.Messages, operation.Responses, operation.Generate, operation.StreamGenerate:
+		return neutral.HasWrapped(x.body.bytes())
+	}
+	return false
 }
 
 // send prepares the upstream request for the candidate. A failure is one that cannot be put to it.

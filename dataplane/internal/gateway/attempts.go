@@ -49,6 +49,12 @@ func (x *exchange) attempts() *fault.Error {
 		if f.gone {
 			return x.clientLeft()
 		}
+		if x.elsewhere(f) {
+			x.last = *f
+			x.tried = append(x.tried, x.candidate.Account)
+			x.askedAround++
+			continue
+		}
 		x.punish(f)
 		x.last = *f
 		if !f.verdict.Retry {
@@ -66,7 +72,9 @@ func (x *exchange) affordable() bool {
 	switch {
 	case x.attempt == 0:
 		return true
-	case x.attempt >= x.snap.Settings().MaxAttempts:
+	case x.attempt == x.askedAround:
+		return true // nobody has failed yet
+	case x.attempt-x.askedAround >= x.snap.Settings().MaxAttempts:
 		return false
 	case x.retrying:
 		return true

@@ -10,6 +10,7 @@ import (
 	"fairway/dataplane/internal/dialect"
 	"fairway/dataplane/internal/dialect/edit"
 	"fairway/dataplane/internal/ingress"
+	"fairway/dataplane/internal/provider"
 	"fairway/dataplane/internal/snapshot"
 	"fairway/pkg/fault"
 	"fairway/pkg/operation"
@@ -156,7 +157,9 @@ func (x *exchange) wireBody(ch *snapshot.Channel) ([]byte, *fault.Error) {
 	}
 	want := wiring{made: true, used: true, model: ch.UpstreamModel(x.model), plan: x.plan, upStream: x.upStream}
 	rules := ch.Edits(x.plan)
-	changes := x.op.Facts().Body == operation.JSON && (!rules.Empty() || ch.SystemPrompt != "")
+	betas := x.betas(ch)
+	changes := x.op.Facts().Body == operation.JSON &&
+		(!rules.Empty() || ch.SystemPrompt != "" || betas != nil || ch.SystemOnly && x.plan == operation.Chat)
 	if changes {
 		want.channel = ch
 	}
@@ -167,7 +170,7 @@ func (x *exchange) wireBody(ch *snapshot.Channel) ([]byte, *fault.Error) {
 		}
 		return x.body.b, nil
 	}
-	if !x.converted && !changes && !x.splices(want.model) {
+	if !x.retold && !changes && !x.splices(want.model) {
 		x.wired.used = false
 		return x.body.b, nil
 	}
@@ -177,7 +180,7 @@ func (x *exchange) wireBody(ch *snapshot.Channel) ([]byte, *fault.Error) {
 	x.g.slabs.put(x.wire)
 	x.wire, x.wired = nil, wiring{}
 	switch {
-	case x.converted:
+	case x.retold:
 		b, f := x.retell(want.model)
 		if f != nil {
 			return nil, f
@@ -195,12 +198,45 @@ func (x *exchange) wireBody(ch *snapshot.Channel) ([]byte, *fault.Error) {
 		if ch.SystemPrompt != "" {
 			b = edit.AppendSystem(nil, b, x.plan, ch.SystemPrompt)
 		}
+		if ch.SystemOnly && x.plan == operation.Chat {
+			b = provider.AppendSystemRoles(nil, b)
+		}
+		if betas != nil {
+			b = edit.Put(b, ch.BetaPath, betas)
+		}
 		b = rules.Append(nil, b)
 		x.g.slabs.put(x.wire)
 		x.wire = loose(b)
 	}
 	x.wired = want
 	return x.wire.b, nil
+}
+
+// betas are the features that a client of Anthropic's asks for in a header, as JSON, for an upstream that wants them in the
+// body; nil = there are none, or they pass as they are.
+func (x *exchange) betas(ch *snapshot.Channel) []byte {
+	if ch.BetaPath == "" || x.converted || x.plan != operation.Messages {
+		return nil
+	}
+	var list []byte
+	for name, value := range x.in.Fields {
+		if !isName(name, "anthropic-beta") {
+			continue
+		}
+		for item := range bytes.SplitSeq(value, []byte{','}) {
+			if item = bytes.TrimSpace(item); len(item) == 0 {
+				continue
+			}
+			if list = append(list, ','); len(list) == 1 {
+				list[0] = '['
+			}
+			list = dialect.AppendQuoted(list, string(item))
+		}
+	}
+	if list == nil {
+		return nil
+	}
+	return append(list, ']')
 }
 
 // splices says whether the client's own bytes need a splice for an upstream that knows the model under a name.

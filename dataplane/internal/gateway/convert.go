@@ -1,8 +1,11 @@
 package gateway
 
 import (
+	"errors"
+
 	"fairway/dataplane/internal/dialect"
 	"fairway/dataplane/internal/dialect/neutral"
+	"fairway/dataplane/internal/dialect/openai"
 	"fairway/pkg/fault"
 	"fairway/pkg/operation"
 	"fairway/pkg/sse"
@@ -55,11 +58,17 @@ func (x *exchange) converse() (*conversation, *fault.Error) {
 
 // retell says the client's request in the words of the picked upstream, which knows the model under a name.
 func (x *exchange) retell(model string) ([]byte, *fault.Error) {
+	if counts(x.op) {
+		return x.retellCount(model)
+	}
 	t, f := x.converse()
 	if f != nil {
 		return nil, f
 	}
 	asker := askerOf(x.plan)
+	if x.plan == operation.Chat && x.candidate.Account.Channel.Reasoning {
+		asker = openai.ReasoningCodec{}
+	}
 	if asker == nil {
 		return nil, fault.New(fault.Invalid, "%s is not served by the provider of the model %q", x.op, x.model).WithCode("not_supported")
 	}
@@ -82,6 +91,14 @@ func (x *exchange) understand() *failure {
 	if !x.converted || x.sse {
 		return nil
 	}
+	if counts(x.op) {
+		n, ok := x.readCount()
+		if !ok {
+			return &failure{verdict: dialect.Classify(&dialect.UpstreamError{}), status: 502, cause: errNoCount}
+		}
+		x.first.b = append(x.first.b[:0], x.appendCount(n)...)
+		return nil
+	}
 	response, err := hearerOf(x.plan.Streaming(false)).ReadResponse(x.first.b)
 	if err != nil {
 		return &failure{verdict: dialect.Classify(&dialect.UpstreamError{}), status: 502, cause: err}
@@ -90,6 +107,8 @@ func (x *exchange) understand() *failure {
 	x.talk.losses |= response.Losses
 	return nil
 }
+
+var errNoCount = errors.New("the upstream's answer has no count")
 
 // lossHeaders tells the client what it lost.
 func (x *exchange) lossHeaders() {

@@ -69,11 +69,15 @@ type state struct {
 	plan      operation.Operation // what the picked account's upstream is asked for
 	upStream  bool                // as a stream
 	converted bool                // the upstream is asked in another way than the client asked
+	retold    bool                // its request is not in the client\'s own bytes
 	heard     dialect.Answers     // how the upstream's answers are understood
 	talk      *conversation       // what conversions need; nil = none yet
 	unframe   provider.Unframer   // nil = the answer is not framed in the provider's own way
 	broken    error               // why those frames make no sense
 	pinned    *snapshot.Account   // who alone can serve the request; nil = whoever is picked
+	searching bool                // one account can serve it, and it is not known which
+
+	askedAround int // attempts that only showed that another account has it
 
 	budget   route.Budget
 	budgeted bool // Begin was called

@@ -21,6 +21,9 @@ func (x *exchange) findPool() *fault.Error {
 		}
 	}
 	if x.pool = pool.Serving(x.op, x.canServe); x.pool == nil {
+		if counts(x.op) {
+			return nil // what nobody counts is estimated
+		}
 		return x.notServed()
 	}
 	x.budget = route.BudgetOf(x.group, x.snap.Settings())

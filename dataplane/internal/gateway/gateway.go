@@ -26,6 +26,7 @@ import (
 	"fairway/dataplane/internal/accesslog"
 	"fairway/dataplane/internal/auth"
 	"fairway/dataplane/internal/dialect"
+	"fairway/dataplane/internal/dialect/edit"
 	"fairway/dataplane/internal/ingress"
 	"fairway/dataplane/internal/report"
 	"fairway/dataplane/internal/snapshot"
@@ -98,15 +99,17 @@ type Gateway struct {
 	now       func() time.Time
 	options   Options
 
-	auth      *auth.Authenticator
-	meters    *meters
-	load      load
-	tunnels   *tunnel.Relay
-	excluded  exclusions
-	owners    owners
-	memory    memory
-	slabs     slabs
-	exchanges sync.Pool
+	auth     *auth.Authenticator
+	meters   *meters
+	load     load
+	tunnels  *tunnel.Relay
+	excluded exclusions
+	owners   owners
+	memory   memory
+
+	countRules edit.Rules
+	slabs      slabs
+	exchanges  sync.Pool
 }
 
 // New returns a gateway.
@@ -128,6 +131,8 @@ func New(d Deps, o Options) *Gateway {
 		auth:      auth.New(),
 		meters:    newMeters(d.Registry),
 		tunnels:   tunnel.New(tunnel.Options{}),
+
+		countRules: newCountRules(),
 	}
 }
 
@@ -219,6 +224,12 @@ func (x *exchange) dispatch() *fault.Error {
 		return f
 	}
 	if f := x.findPool(); f != nil {
+		return f
+	}
+	if x.pool == nil {
+		return x.estimateCount()
+	}
+	if f := x.follows(); f != nil {
 		return f
 	}
 	x.watch()

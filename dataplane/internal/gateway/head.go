@@ -30,13 +30,12 @@ func (x *exchange) beginHead(a *snapshot.Account, body []byte) []byte {
 	facts := x.plan.Facts()
 	x.ask = provider.Request{
 		Op: x.plan, Model: ch.UpstreamModel(x.model), ID: x.target.ID, Stream: x.upStream, Body: body, Now: x.now,
+		Project: a.Project,
 	}
 	if facts.Pinned || facts.Model == operation.InQuery {
 		x.ask.Query = x.target.Query
 	}
-	x.credentials = provider.Credential{
-		Secret: a.Secret.Reveal(), KeyID: a.KeyID, Session: a.Session.Reveal(), Organization: a.Organization,
-	}
+	x.credentials = *credentialOf(a)
 	h := append(x.head[:0], facts.Method...)
 	h = append(h, ' ')
 	h = ch.Adapter.AppendTarget(h, &x.ask)
@@ -94,7 +93,7 @@ func (x *exchange) appendClientHeaders(h []byte, ch *snapshot.Channel, body bool
 		h = append(h, "Content-Type: application/json\r\n"...)
 	}
 	for _, d := range ch.Defaults {
-		if x.in.Count(strings.ToLower(d.Name)) == 0 {
+		if x.in.Count(strings.ToLower(d.Name)) == 0 || x.converted {
 			h = appendHeader(h, d.Name, d.Value)
 		}
 	}

@@ -4,6 +4,7 @@ import (
 	"bytes"
 
 	"fairway/dataplane/internal/dialect"
+	"fairway/dataplane/internal/dialect/anthropic"
 	"fairway/pkg/fault"
 	"fairway/pkg/operation"
 )
@@ -41,6 +42,16 @@ func hasPair(query []byte, pair string) bool {
 	return false
 }
 
+// peekBatch reads a batch: each of its requests names the model.
 func peekBatch(body []byte) (dialect.Peek, *fault.Error) {
-	return dialect.PeekBody(body, "")
+	p, f := dialect.PeekObject(body)
+	if f != nil {
+		return p, f
+	}
+	spans, name, f := anthropic.PeekBatch(body)
+	if f != nil {
+		return p, f
+	}
+	p.Model, p.ModelAt, p.ModelsAt = []byte(name), spans[0], spans[1:]
+	return p, nil
 }

@@ -39,7 +39,9 @@ type Request struct {
 	Query  []byte              // the client's, without credentials; passed on where the operation is the client's own
 	Stream bool
 	Body   []byte // as it will be sent, for signatures
-	Now    time.Time
+	// Project is that of the account's service account, for channels of Vertex that name none.
+	Project string
+	Now     time.Time
 }
 
 // Adapter is how one channel's provider is reached. It is immutable and safe for concurrent use.
@@ -58,6 +60,30 @@ type Adapter interface {
 	Rules(op operation.Operation) []Rule
 	// Unframe returns a new Unframer for a streamed answer of op; nil = it is a stream of server-sent events as it is.
 	Unframe(op operation.Operation) Unframer
+}
+
+// Defaulter is an Adapter that wants headers of its own only where the client sent none of that name.
+type Defaulter interface {
+	Defaults() []Header
+}
+
+// Header is a header with a constant value.
+type Header struct{ Name, Value string }
+
+// BetaInBody is an Adapter whose provider takes what clients of Anthropic's API say in anthropic-beta as an array of strings
+// at a path of the body.
+type BetaInBody interface {
+	BetaPath() string
+}
+
+// SystemOnly is an Adapter whose provider does not know the role "developer" of chat, so that AppendSystemRoles is due.
+type SystemOnly interface {
+	SystemOnly() bool
+}
+
+// Reasoner is an Adapter whose provider may want back, in chat, what its models thought.
+type Reasoner interface {
+	Reasoning() bool
 }
 
 // Rule changes one member of a JSON body, as resource.v1.ParameterRule. Unlike an operator's, an adapter's may be about

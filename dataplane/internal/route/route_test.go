@@ -34,7 +34,7 @@ func pool(t testing.TB, channels ...channel) *snapshot.Pool {
 	add(syncv1.Kind_KIND_GROUP, "g", &syncv1.GroupState{Name: "g"})
 	for i, c := range channels {
 		id := fmt.Sprintf("%05d", i)
-		add(syncv1.Kind_KIND_CHANNEL, id, &syncv1.ChannelState{
+		add(syncv1.Kind_KIND_CHANNEL, id, &syncv1.ChannelState{Provider: 1,
 			BaseUrl: "http://h", Models: []string{"m"}, GroupIds: []string{"g"}, Priority: c.priority, Weight: c.weight,
 		})
 		for j, w := range c.accounts {

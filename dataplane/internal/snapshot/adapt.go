@@ -22,6 +22,20 @@ func (c *Channel) adapt(st *syncv1.ChannelState) error {
 	if err != nil {
 		return fmt.Errorf("provider: %w", err)
 	}
+	if d, ok := c.Adapter.(provider.Defaulter); ok {
+		for _, h := range d.Defaults() {
+			c.Defaults = append(c.Defaults, Header{Name: h.Name, Value: h.Value})
+		}
+	}
+	if o, ok := c.Adapter.(provider.SystemOnly); ok {
+		c.SystemOnly = o.SystemOnly()
+	}
+	if b, ok := c.Adapter.(provider.BetaInBody); ok {
+		c.BetaPath = b.BetaPath()
+	}
+	if r, ok := c.Adapter.(provider.Reasoner); ok {
+		c.Reasoning = r.Reasoning()
+	}
 	own := make([]edit.Rule, 0, len(st.GetParameters()))
 	for _, r := range st.GetParameters() {
 		if top, _, _ := strings.Cut(r.GetPath(), "."); top == "model" || top == "stream" {

@@ -20,7 +20,7 @@ func BenchmarkOneChange(b *testing.B) {
 		models[i] = fmt.Sprint("model-", i)
 	}
 	channel := func(i int, weight uint32) *syncv1.Change {
-		return put(b, channelKind, fmt.Sprint("channel-", i), int64(weight), &syncv1.ChannelState{
+		return put(b, channelKind, fmt.Sprint("channel-", i), int64(weight), &syncv1.ChannelState{Provider: 1,
 			BaseUrl: "https://h", Models: models, GroupIds: []string{"g1"}, Weight: weight,
 		})
 	}

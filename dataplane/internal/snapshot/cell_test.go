@@ -55,8 +55,8 @@ func TestCellsLiveAsLongAsTheyShould(t *testing.T) {
 		{"another resource", put(t, groupKind, "g2", 2, &syncv1.GroupState{Name: "x"}), true, true},
 		{"its weight", account(2, &syncv1.AccountState{Name: "a1", ChannelId: "c1", Secret: "s1", Weight: 7}), true, false},
 		{"its credential", account(2, &syncv1.AccountState{Name: "a1", ChannelId: "c1", Secret: "new"}), false, false},
-		{"its channel's models", channel(&syncv1.ChannelState{Name: "one", BaseUrl: "https://api.example.com/v1x", Models: []string{"m9"}, GroupIds: []string{"g1"}}), true, true},
-		{"its channel's address", channel(&syncv1.ChannelState{Name: "one", BaseUrl: "https://other.example.com", GroupIds: []string{"g1"}}), false, false},
+		{"its channel's models", channel(&syncv1.ChannelState{Provider: 1, Name: "one", BaseUrl: "https://api.example.com/v1x", Models: []string{"m9"}, GroupIds: []string{"g1"}}), true, true},
+		{"its channel's address", channel(&syncv1.ChannelState{Provider: 1, Name: "one", BaseUrl: "https://other.example.com", GroupIds: []string{"g1"}}), false, false},
 		{"its channel goes", gone(channelKind, "c1"), true, true},
 	}
 	for _, tt := range tests {

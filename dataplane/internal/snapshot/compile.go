@@ -163,13 +163,13 @@ func compileAccount(id string, body []byte) (form, error) {
 	a := &Account{
 		ID: AccountID(id), Name: st.GetName(), Secret: secret.New(st.GetSecret()), Organization: st.GetOrganization(),
 		Weight: orDefault(st.GetWeight(), defaultWeight), Disabled: st.GetDisabled(),
-		KeyID: st.GetAccessKeyId(), Session: secret.New(st.GetSessionToken()),
+		KeyID: st.GetAccessKeyId(), Project: st.GetProject(), Session: secret.New(st.GetSessionToken()),
 		channelID: ChannelID(unique.Make(st.GetChannelId()).Value()),
 	}
 	if t := st.GetSecretExpireTime(); t != nil {
 		a.SecretEndsMS = max(t.AsTime().UnixMilli(), 1)
 	}
-	if st.GetExchanged() && a.Secret.Empty() {
+	if a.Exchanged = st.GetExchanged(); a.Exchanged && a.Secret.Empty() {
 		a.Disabled = true // until its first token has come
 	}
 	if st.GetProxyUrl() == "" {

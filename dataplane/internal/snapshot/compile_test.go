@@ -86,7 +86,7 @@ func FuzzBaseURL(f *testing.F) {
 
 func TestCompileRefuses(t *testing.T) {
 	channel := func(change func(*syncv1.ChannelState)) proto.Message {
-		st := &syncv1.ChannelState{Name: "c", BaseUrl: "https://h"}
+		st := &syncv1.ChannelState{Provider: 1, Name: "c", BaseUrl: "https://h"}
 		change(st)
 		return st
 	}
@@ -133,7 +133,7 @@ func TestCompileFillsIn(t *testing.T) {
 	r := NewReplica()
 	src := newSource("L")
 	src.apply(
-		put(t, channelKind, "c", 1, &syncv1.ChannelState{BaseUrl: "https://h", Models: []string{"b", "a", "b"}, GroupIds: []string{"g", "g"},
+		put(t, channelKind, "c", 1, &syncv1.ChannelState{Provider: 1, BaseUrl: "https://h", Models: []string{"b", "a", "b"}, GroupIds: []string{"g", "g"},
 			Headers: map[string]string{"b": "2", "a": "1"}, ModelMapping: map[string]string{"a": "z"}, DialTimeout: durationpb.New(time.Second)}),
 		put(t, accountKind, "a", 1, &syncv1.AccountState{ChannelId: "c", Secret: "s", ProxyUrl: "socks5://p:1080", ProxySecret: "u:p:q"}),
 		put(t, keyKind, "k", 1, &syncv1.KeyState{Mac: mac[:], Models: []string{"gpt-*", "exact"}, ExpireTime: timestamppb.New(time.Unix(0, 0)),
@@ -181,7 +181,7 @@ func TestCompileFillsIn(t *testing.T) {
 func TestListedServedAndKnown(t *testing.T) {
 	src := newSource("L")
 	channel := func(id string, groups []string, disabled bool, models ...string) *syncv1.Change {
-		return put(t, channelKind, id, 1, &syncv1.ChannelState{BaseUrl: "http://h", Models: models, GroupIds: groups, Disabled: disabled})
+		return put(t, channelKind, id, 1, &syncv1.ChannelState{Provider: 1, BaseUrl: "http://h", Models: models, GroupIds: groups, Disabled: disabled})
 	}
 	src.apply(
 		put(t, groupKind, "g1", 1, &syncv1.GroupState{Name: "one"}),

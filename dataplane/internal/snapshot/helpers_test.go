@@ -142,10 +142,10 @@ func small(t testing.TB) *source {
 	s.apply(
 		put(t, settingsKind, "settings", 1, &syncv1.SettingsState{Pepper: []byte("pepper"), MaxAttempts: 4}),
 		put(t, groupKind, "g1", 1, &syncv1.GroupState{Name: "default"}),
-		put(t, channelKind, "c1", 1, &syncv1.ChannelState{
+		put(t, channelKind, "c1", 1, &syncv1.ChannelState{Provider: 1,
 			Name: "one", BaseUrl: "https://api.example.com/v1x", Models: []string{"m1", "m2"}, GroupIds: []string{"g1"}, Priority: 10,
 		}),
-		put(t, channelKind, "c2", 1, &syncv1.ChannelState{
+		put(t, channelKind, "c2", 1, &syncv1.ChannelState{Provider: 1,
 			Name: "two", BaseUrl: "http://two.example.com:8080", Models: []string{"m1"}, GroupIds: []string{"g1"}, Priority: 5,
 			ModelMapping: map[string]string{"m1": "up-1"},
 		}),
@@ -195,7 +195,10 @@ func dump(s *Snapshot) string {
 	for id, u := range s.units.all() {
 		line := fmt.Sprintf("unit %s channel=%v roster=%v", id, u.channel != nil, u.roster != nil)
 		if u.channel != nil {
-			line += fmt.Sprintf(" %+v", *u.channel)
+			c := *u.channel
+			adapted := c.Adapter != nil
+			c.Adapter = nil // what it was made of is in the rest
+			line += fmt.Sprintf(" %+v adapted=%v", c, adapted)
 		}
 		for _, a := range u.accounts {
 			line += fmt.Sprintf(" [%s %s %s %d %v %v cell=%v linked=%v]", a.ID, a.Name, a.Secret.Reveal(), a.Weight, a.Disabled,

@@ -61,7 +61,7 @@ func TestLastGoodSurvives(t *testing.T) {
 	if c, ok := got.Snapshot().Channel("c1"); !ok || c.Name != "one" {
 		t.Error("the last good form of a quarantined channel is lost")
 	}
-	heal := put(t, channelKind, "c1", 5, &syncv1.ChannelState{Name: "well", BaseUrl: "http://x"})
+	heal := put(t, channelKind, "c1", 5, &syncv1.ChannelState{Provider: 1, Name: "well", BaseUrl: "http://x"})
 	base := src.revision
 	src.apply(heal)
 	receive(t, got, src.delta(base, heal))

@@ -102,7 +102,7 @@ func drawChange(t testing.TB, rt *rapid.T, version int64) *syncv1.Change {
 	var m proto.Message
 	switch kind {
 	case channelKind:
-		m = &syncv1.ChannelState{
+		m = &syncv1.ChannelState{Provider: 1,
 			Name: "c", BaseUrl: rapid.SampledFrom([]string{"https://a.example", "http://b.example:81/x"}).Draw(rt, "url"),
 			Models:   rapid.SliceOfNDistinct(rapid.SampledFrom([]string{"m1", "m2", "m3"}), 0, 3, rapid.ID[string]).Draw(rt, "models"),
 			GroupIds: ids(groupKind, "groups"), Priority: rapid.Int32Range(0, 1).Draw(rt, "priority"),
@@ -269,11 +269,11 @@ func TestPoisonIsQuarantinedAndHealed(t *testing.T) {
 		name1   string // of channel c1
 	}{
 		{"poisoned", &syncv1.Change{Kind: channelKind, Id: "c1", Version: 2, Body: poison}, []string{"c1@2: the body is not a ChannelState"}, "one"},
-		{"poisoned otherwise", put(t, channelKind, "c1", 3, &syncv1.ChannelState{Name: "x", BaseUrl: "ftp://x"}),
+		{"poisoned otherwise", put(t, channelKind, "c1", 3, &syncv1.ChannelState{Provider: 1, Name: "x", BaseUrl: "ftp://x"}),
 			[]string{"c1@3: base_url: the scheme is neither http nor https"}, "one"},
 		{"something else with it", &syncv1.Change{Kind: keyKind, Id: "k9", Version: 4, Body: poison},
 			[]string{"c1@3: base_url: the scheme is neither http nor https", "k9@4: the body is not a KeyState"}, "one"},
-		{"healed", put(t, channelKind, "c1", 5, &syncv1.ChannelState{Name: "well", BaseUrl: "http://x", GroupIds: []string{"g1"}, Models: []string{"m1"}}),
+		{"healed", put(t, channelKind, "c1", 5, &syncv1.ChannelState{Provider: 1, Name: "well", BaseUrl: "http://x", GroupIds: []string{"g1"}, Models: []string{"m1"}}),
 			[]string{"k9@4: the body is not a KeyState"}, "well"},
 		{"gone", gone(keyKind, "k9"), nil, "well"},
 	}
@@ -344,7 +344,7 @@ func TestSnapshotsStayAsTheyWere(t *testing.T) {
 	for i := range 50 {
 		base := src.revision
 		id := fmt.Sprint("c", 1+rng.IntN(4))
-		c := put(t, channelKind, id, int64(i+2), &syncv1.ChannelState{
+		c := put(t, channelKind, id, int64(i+2), &syncv1.ChannelState{Provider: 1,
 			Name: "x", BaseUrl: "http://x", Models: []string{"m1", fmt.Sprint("m", i)}, GroupIds: []string{"g1"},
 		})
 		src.apply(c)

@@ -146,6 +146,9 @@ type Channel struct {
 	Adapter      provider.Adapter
 	SystemPrompt string                             // put before every conversation's; "" = none
 	Statuses     map[int]int                        // what the client gets for what the upstream answered
+	SystemOnly   bool                               // the upstream does not know chat's role "developer"
+	Reasoning    bool                               // the upstream wants back, in chat, what its models thought
+	BetaPath     string                             // where in bodies of Messages the upstream wants what clients say in anthropic-beta; "" = in the header
 	StreamFormat int32                              // a resource.v1.StreamFormat
 	Defaults     []Header                           // set where the client says nothing
 	Removes      []string                           // client's headers that do not pass, in lower case
@@ -185,6 +188,8 @@ type Account struct {
 	Secret       secret.String
 	KeyID        string        // AWS: the id of the key that Secret is; "" = none
 	Session      secret.String // AWS: with it, of an assumed role
+	Project      string        // of a Google service account; "" = unknown
+	Exchanged    bool          // Secret is short-lived, and comes from the control plane
 	SecretEndsMS int64         // unix milliseconds from which Secret is of no use; 0 = never
 	Organization string
 	ProxyURL     *url.URL // with its userinfo; nil = direct

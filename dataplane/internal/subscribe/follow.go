@@ -27,7 +27,10 @@ const (
 
 // follow applies what a stream brings until it ends. It ends with the stream that it moved to, if it moved.
 func (s *Subscriber) follow(ctx context.Context, st *stream) error {
-	f := &following{s: s, st: st, moves: make(chan *line), renewals: make(chan error)}
+	f := &following{
+		s: s, st: st, moves: make(chan *line), renewals: make(chan error),
+		probed: make(chan *syncv1.ProbeResult), probing: make(chan struct{}, maxProbes),
+	}
 	ctx, f.cancel = context.WithCancel(ctx)
 	defer f.end()
 	s.replica.Abort()
@@ -52,6 +55,10 @@ func (s *Subscriber) follow(ctx context.Context, st *stream) error {
 		case l := <-f.moves:
 			f.moving = false
 			if err := f.move(ctx, l); err != nil {
+				return err
+			}
+		case r := <-f.probed:
+			if err := f.send(&syncv1.SyncRequest{Message: &syncv1.SyncRequest_ProbeResult{ProbeResult: r}}); err != nil {
 				return err
 			}
 		case <-renew.C:
@@ -83,6 +90,8 @@ type following struct {
 	moving   bool
 	moves    chan *line
 	renewals chan error
+	probed   chan *syncv1.ProbeResult
+	probing  chan struct{} // one token per probe under way
 	helpers  sync.WaitGroup
 	cancel   context.CancelFunc
 }
@@ -128,6 +137,8 @@ func (f *following) handle(ctx context.Context, m received) error {
 		return f.progress(msg.Progress.GetRevision())
 	case *syncv1.SyncResponse_Drain:
 		f.drain(ctx, msg.Drain.GetGrace().AsDuration())
+	case *syncv1.SyncResponse_Probe:
+		f.probe(ctx, msg.Probe)
 	}
 	return nil // also for messages of a newer control plane
 }
@@ -171,11 +182,42 @@ func (f *following) progress(revision int64) error {
 func (f *following) ack(took time.Duration) error {
 	a := f.s.replica.Ack()
 	a.ApplyTime = durationpb.New(took)
-	err := f.st.rpc.Send(&syncv1.SyncRequest{Message: &syncv1.SyncRequest_Ack{Ack: a}})
+	return f.send(&syncv1.SyncRequest{Message: &syncv1.SyncRequest_Ack{Ack: a}})
+}
+
+// send is called by follow's goroutine only.
+func (f *following) send(m *syncv1.SyncRequest) error {
+	err := f.st.rpc.Send(m)
 	if errors.Is(err, io.EOF) {
 		return nil // the stream has ended; the inbox knows why
 	}
 	return err
+}
+
+// maxProbes is how many probes are under way at once. What comes beyond that is not answered, and asked again.
+const maxProbes = 16
+
+// probe tries an account beside the stream, and has the result sent.
+func (f *following) probe(ctx context.Context, p *syncv1.Probe) {
+	if f.s.o.Probe == nil {
+		return
+	}
+	select {
+	case f.probing <- struct{}{}:
+	default:
+		return
+	}
+	f.helpers.Go(func() {
+		defer func() { <-f.probing }()
+		limited, cancel := context.WithTimeout(ctx, p.GetTimeout().AsDuration())
+		defer cancel()
+		r := f.s.o.Probe(limited, p)
+		r.Id = p.GetId()
+		select {
+		case f.probed <- r:
+		case <-ctx.Done():
+		}
+	})
 }
 
 // drain looks for another replica while this stream goes on. It begins within a quarter of the grace, at a random time:

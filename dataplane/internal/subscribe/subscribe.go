@@ -23,6 +23,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"fairway/dataplane/internal/snapshot"
+	syncv1 "fairway/pkg/gen/fairway/sync/v1"
 	"fairway/pkg/trust"
 )
 
@@ -37,6 +38,8 @@ type Options struct {
 	StateDir string
 	// Version, Hostname and BootID go into Hello. BootID is new with each start of the process.
 	Version, Hostname, BootID string
+	// Probe tries an account at its upstream and says how that went; nil = this proxy answers no probes.
+	Probe func(ctx context.Context, p *syncv1.Probe) *syncv1.ProbeResult
 	// Log takes events; nil = none.
 	Log *slog.Logger
 	// Registry takes metrics; nil = none.

@@ -86,6 +86,11 @@ func (rs Rules) Append(dst, body []byte) []byte {
 	return append(dst, work...)
 }
 
+// Put returns body, a JSON object, with value (JSON) where path leads.
+func Put(body []byte, path string, value []byte) []byte {
+	return put(body, strings.Split(path, "."), value, true)
+}
+
 // apply returns body with the rule applied: body itself if nothing changes, and new memory if something does.
 func (r *rule) apply(body []byte) []byte {
 	switch r.action {

@@ -1,6 +1,7 @@
 package neutral
 
 import (
+	"bytes"
 	"encoding/base64"
 	"strings"
 )
@@ -33,6 +34,10 @@ func (s Signature) Wrap(native Origin) string {
 	}
 	return base64.StdEncoding.EncodeToString([]byte("fairway:" + string('0'+rune(s.Origin)) + ":" + s.Value))
 }
+
+// HasWrapped says whether a request carries a signature that Wrap has put into an envelope: the provider whose place it
+// stands in does not know it, so the request cannot pass as it is.
+func HasWrapped(body []byte) bool { return bytes.Contains(body, []byte(wrapped)) }
 
 // Unwrap reads what Wrap wrote for native.
 func Unwrap(value string, native Origin) Signature {

@@ -43,5 +43,5 @@ func (Answers) ErrorEvent(event []byte) (dialect.UpstreamError, bool) { return P
 
 // RetryAfter implements dialect.Answers.
 func (Answers) RetryAfter(header func(name string) string, _ []byte, now time.Time) time.Duration {
-	return RetryAfter(header, now)
+	return dialect.RetryAfter(header, now)
 }

@@ -42,7 +42,7 @@ func TestRetryAfter(t *testing.T) {
 			for k, v := range tc.h {
 				h.Set(k, v)
 			}
-			if got := RetryAfter(h.Get, now); got != tc.want {
+			if got := dialect.RetryAfter(h.Get, now); got != tc.want {
 				t.Errorf("got %v, want %v", got, tc.want)
 			}
 		})

@@ -2,9 +2,6 @@ package openai
 
 import (
 	"bytes"
-	"strconv"
-
-	"github.com/tidwall/gjson"
 
 	"fairway/dataplane/internal/dialect"
 	"fairway/pkg/sse"
@@ -13,7 +10,7 @@ import (
 // ParseError reads the error of a response that was answered with status. A body that is no error envelope gives one with
 // only the status.
 func ParseError(status int, body []byte) dialect.UpstreamError {
-	e, _ := parseEnvelope(body)
+	e, _ := dialect.Envelope(body)
 	e.Status = status
 	return e
 }
@@ -23,11 +20,11 @@ func ParseErrorEvent(event []byte) (dialect.UpstreamError, bool) {
 	if !bytes.Contains(event, []byte("error")) {
 		return dialect.UpstreamError{}, false
 	}
-	e, ok := parseEnvelope(sse.Data(event))
+	e, ok := dialect.Envelope(sse.Data(event))
 	if !ok && !hasErrorName(event) {
 		return dialect.UpstreamError{}, false
 	}
-	e.Status = impliedStatus(&e)
+	e.Status = dialect.ImpliedStatus(&e)
 	return e, true
 }
 
@@ -36,32 +33,16 @@ func ParseErrorBody(body []byte) (dialect.UpstreamError, bool) {
 	if !bytes.Contains(body[:min(len(body), 64)], []byte(`"error"`)) {
 		return dialect.UpstreamError{}, false
 	}
-	e, ok := parseEnvelope(body)
+	e, ok := dialect.Envelope(body)
 	if !ok {
 		return dialect.UpstreamError{}, false
 	}
-	e.Status = impliedStatus(&e)
+	e.Status = dialect.ImpliedStatus(&e)
 	return e, true
 }
 
 // IsData says whether an event carries data at all; comments and bare names do not.
 func IsData(event []byte) bool { return len(sse.Data(event)) > 0 }
-
-// parseEnvelope reads {"error":{"message","type","code"}}, and {"error":"text"} as some write it.
-func parseEnvelope(body []byte) (dialect.UpstreamError, bool) {
-	envelope := gjson.GetBytes(body, "error")
-	switch {
-	case envelope.Type == gjson.String && envelope.Str != "":
-		return dialect.UpstreamError{Message: envelope.Str}, true
-	case envelope.IsObject():
-		return dialect.UpstreamError{
-			Code:    envelope.Get("code").String(),
-			Type:    envelope.Get("type").String(),
-			Message: envelope.Get("message").String(),
-		}, true
-	}
-	return dialect.UpstreamError{}, false
-}
 
 func hasErrorName(event []byte) bool {
 	for line := range bytes.Lines(event) {
@@ -70,46 +51,4 @@ func hasErrorName(event []byte) bool {
 		}
 	}
 	return false
-}
-
-// impliedStatus is the status that belongs to an error without one of its own. Some upstreams put it into code.
-func impliedStatus(e *dialect.UpstreamError) int {
-	if n, err := strconv.Atoi(e.Code); err == nil && n >= 400 && n <= 599 {
-		return n
-	}
-	for _, row := range [...]struct {
-		word   string
-		status int
-	}{
-		{"rate_limit_exceeded", 429},
-		{"slow_down", 429},
-		{"insufficient_quota", 429},
-		{"credit_balance_exhausted", 429},
-		{"project_spend_limit_exceeded", 429},
-		{"rate_limit_error", 429},
-		{"requests", 429},
-		{"tokens", 429},
-		{"server_is_overloaded", 503},
-		{"overloaded_error", 503},
-		{"invalid_api_key", 401},
-		{"account_deactivated", 401},
-		{"billing_not_active", 401},
-		{"authentication_error", 401},
-		{"permission_error", 403},
-		{"model_not_found", 404},
-		{"not_found_error", 404},
-		{"server_error", 500},
-		{"internal_error", 500},
-		{"content_policy_violation", 400},
-		{"context_length_exceeded", 400},
-		{"invalid_request_error", 400},
-	} {
-		if e.Code == row.word || e.Code == "" && e.Type == row.word {
-			return row.status
-		}
-	}
-	if e.Type == "invalid_request_error" {
-		return 400
-	}
-	return 500
 }

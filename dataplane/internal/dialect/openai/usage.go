@@ -62,35 +62,62 @@ func objectAfter(b []byte) bool {
 	return s.OpenAfter() && s.Members(func([]byte) bool { return s.Value() }) == ""
 }
 
-// readUsage reads the counts of the usage object that follows its name; false when none is there, or no whole object.
+// readUsage reads the counts of the usage object that follows its name; false when none is there, or no whole object. Chat
+// counts prompt and completion, the newer operations input and output, and rerank only a total.
 func readUsage(b []byte) (t money.Tokens, found bool) {
 	s := dialect.Scanner{B: b, SSE: true}
 	if !s.OpenAfter() {
 		return t, false
 	}
+	var total int64
+	var totalled bool
 	err := s.Members(func(key []byte) bool {
 		switch string(key) {
-		case "prompt_tokens":
+		case "prompt_tokens", "input_tokens":
 			return s.Count(&t.Input, &found)
-		case "completion_tokens":
+		case "completion_tokens", "output_tokens":
 			return s.Count(&t.Output, &found)
-		case "prompt_tokens_details":
-			if !s.Take('{') {
-				return s.Value()
-			}
-			details := s.Members(func(key []byte) bool {
-				if string(key) == "cached_tokens" {
-					var ignored bool
-					return s.Count(&t.Cached, &ignored)
-				}
-				return s.Value()
-			})
-			return details == ""
+		case "total_tokens":
+			return s.Count(&total, &totalled)
+		case "prompt_tokens_details", "input_tokens_details", "input_token_details":
+			return readDetails(&s, &t.Cached, &t.CacheWrite, &t.AudioInput)
+		case "completion_tokens_details", "output_tokens_details", "output_token_details":
+			return readDetails(&s, &t.Reasoning, nil, &t.AudioOutput)
 		}
 		return s.Value()
 	})
+	if !found && totalled {
+		t.Input, found = total, true
+	}
+	// A part is never more than its whole.
 	t.Cached = min(t.Cached, t.Input)
+	t.CacheWrite = min(t.CacheWrite, t.Input-t.Cached)
+	t.AudioInput = min(t.AudioInput, t.Input)
+	t.Reasoning = min(t.Reasoning, t.Output)
+	t.AudioOutput = min(t.AudioOutput, t.Output)
 	return t, found && err == ""
+}
+
+// readDetails reads an object of counts: of what was in the cache or thought, what was put into the cache, and of sound.
+// Anything else is walked over.
+func readDetails(s *dialect.Scanner, first, written, audio *int64) bool {
+	if !s.Take('{') {
+		return s.Value()
+	}
+	var ignored bool
+	return s.Members(func(key []byte) bool {
+		switch string(key) {
+		case "cached_tokens", "reasoning_tokens":
+			return s.Count(first, &ignored)
+		case "cache_write_tokens":
+			if written != nil {
+				return s.Count(written, &ignored)
+			}
+		case "audio_tokens":
+			return s.Count(audio, &ignored)
+		}
+		return s.Value()
+	}) == ""
 }
 
 // IsUsageEvent says whether an event of a stream (its lines, the blank one included or not) is the extra one that

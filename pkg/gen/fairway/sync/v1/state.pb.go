@@ -396,7 +396,9 @@ type AccountState struct {
 	// When what secret holds ends; absent = never.
 	SecretExpireTime *timestamppb.Timestamp `protobuf:"bytes,11,opt,name=secret_expire_time,json=secretExpireTime,proto3" json:"secret_expire_time,omitempty"`
 	// The credential is exchanged: without a secret the account cannot serve yet.
-	Exchanged     bool `protobuf:"varint,12,opt,name=exchanged,proto3" json:"exchanged,omitempty"`
+	Exchanged bool `protobuf:"varint,12,opt,name=exchanged,proto3" json:"exchanged,omitempty"`
+	// Of a Google service account: the project that it belongs to.
+	Project       string `protobuf:"bytes,13,opt,name=project,proto3" json:"project,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -513,6 +515,13 @@ func (x *AccountState) GetExchanged() bool {
 		return x.Exchanged
 	}
 	return false
+}
+
+func (x *AccountState) GetProject() string {
+	if x != nil {
+		return x.Project
+	}
+	return ""
 }
 
 type GroupState struct {
@@ -892,7 +901,7 @@ const file_fairway_sync_v1_state_proto_rawDesc = "" +
 	"HeaderRule\x12\x16\n" +
 	"\x06action\x18\x01 \x01(\x05R\x06action\x12\x12\n" +
 	"\x04name\x18\x02 \x01(\tR\x04name\x12\x14\n" +
-	"\x05value\x18\x03 \x01(\tR\x05value\"\xb1\x03\n" +
+	"\x05value\x18\x03 \x01(\tR\x05value\"\xcb\x03\n" +
 	"\fAccountState\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x1d\n" +
 	"\n" +
@@ -907,7 +916,8 @@ const file_fairway_sync_v1_state_proto_rawDesc = "" +
 	"\rsession_token\x18\n" +
 	" \x01(\tB\x03\x80\x01\x01R\fsessionToken\x12H\n" +
 	"\x12secret_expire_time\x18\v \x01(\v2\x1a.google.protobuf.TimestampR\x10secretExpireTime\x12\x1c\n" +
-	"\texchanged\x18\f \x01(\bR\texchanged\"|\n" +
+	"\texchanged\x18\f \x01(\bR\texchanged\x12\x18\n" +
+	"\aproject\x18\r \x01(\tR\aproject\"|\n" +
 	"\n" +
 	"GroupState\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x1a\n" +

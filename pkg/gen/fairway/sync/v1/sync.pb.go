@@ -97,6 +97,7 @@ type SyncRequest struct {
 	//
 	//	*SyncRequest_Hello
 	//	*SyncRequest_Ack
+	//	*SyncRequest_ProbeResult
 	Message       isSyncRequest_Message `protobuf_oneof:"message"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -157,6 +158,15 @@ func (x *SyncRequest) GetAck() *Ack {
 	return nil
 }
 
+func (x *SyncRequest) GetProbeResult() *ProbeResult {
+	if x != nil {
+		if x, ok := x.Message.(*SyncRequest_ProbeResult); ok {
+			return x.ProbeResult
+		}
+	}
+	return nil
+}
+
 type isSyncRequest_Message interface {
 	isSyncRequest_Message()
 }
@@ -169,9 +179,15 @@ type SyncRequest_Ack struct {
 	Ack *Ack `protobuf:"bytes,2,opt,name=ack,proto3,oneof"`
 }
 
+type SyncRequest_ProbeResult struct {
+	ProbeResult *ProbeResult `protobuf:"bytes,3,opt,name=probe_result,json=probeResult,proto3,oneof"`
+}
+
 func (*SyncRequest_Hello) isSyncRequest_Message() {}
 
 func (*SyncRequest_Ack) isSyncRequest_Message() {}
+
+func (*SyncRequest_ProbeResult) isSyncRequest_Message() {}
 
 // Hello opens a stream and says what the proxy holds, so that only what differs travels.
 type Hello struct {
@@ -410,6 +426,7 @@ type SyncResponse struct {
 	//	*SyncResponse_Txn
 	//	*SyncResponse_Progress
 	//	*SyncResponse_Drain
+	//	*SyncResponse_Probe
 	Message       isSyncResponse_Message `protobuf_oneof:"message"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -479,6 +496,15 @@ func (x *SyncResponse) GetDrain() *Drain {
 	return nil
 }
 
+func (x *SyncResponse) GetProbe() *Probe {
+	if x != nil {
+		if x, ok := x.Message.(*SyncResponse_Probe); ok {
+			return x.Probe
+		}
+	}
+	return nil
+}
+
 type isSyncResponse_Message interface {
 	isSyncResponse_Message()
 }
@@ -495,11 +521,176 @@ type SyncResponse_Drain struct {
 	Drain *Drain `protobuf:"bytes,3,opt,name=drain,proto3,oneof"`
 }
 
+type SyncResponse_Probe struct {
+	Probe *Probe `protobuf:"bytes,4,opt,name=probe,proto3,oneof"`
+}
+
 func (*SyncResponse_Txn) isSyncResponse_Message() {}
 
 func (*SyncResponse_Progress) isSyncResponse_Message() {}
 
 func (*SyncResponse_Drain) isSyncResponse_Message() {}
+
+func (*SyncResponse_Probe) isSyncResponse_Message() {}
+
+// Probe asks the proxy to try an account with the smallest request there is, at its real upstream. The proxy answers with
+// a ProbeResult of the same id, also when it does not know the account.
+type Probe struct {
+	state     protoimpl.MessageState `protogen:"open.v1"`
+	Id        string                 `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
+	AccountId string                 `protobuf:"bytes,2,opt,name=account_id,json=accountId,proto3" json:"account_id,omitempty"`
+	// As clients name it.
+	Model         string               `protobuf:"bytes,3,opt,name=model,proto3" json:"model,omitempty"`
+	Timeout       *durationpb.Duration `protobuf:"bytes,4,opt,name=timeout,proto3" json:"timeout,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Probe) Reset() {
+	*x = Probe{}
+	mi := &file_fairway_sync_v1_sync_proto_msgTypes[5]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Probe) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Probe) ProtoMessage() {}
+
+func (x *Probe) ProtoReflect() protoreflect.Message {
+	mi := &file_fairway_sync_v1_sync_proto_msgTypes[5]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Probe.ProtoReflect.Descriptor instead.
+func (*Probe) Descriptor() ([]byte, []int) {
+	return file_fairway_sync_v1_sync_proto_rawDescGZIP(), []int{5}
+}
+
+func (x *Probe) GetId() string {
+	if x != nil {
+		return x.Id
+	}
+	return ""
+}
+
+func (x *Probe) GetAccountId() string {
+	if x != nil {
+		return x.AccountId
+	}
+	return ""
+}
+
+func (x *Probe) GetModel() string {
+	if x != nil {
+		return x.Model
+	}
+	return ""
+}
+
+func (x *Probe) GetTimeout() *durationpb.Duration {
+	if x != nil {
+		return x.Timeout
+	}
+	return nil
+}
+
+// ProbeResult says how a probe went.
+type ProbeResult struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Id    string                 `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
+	Ok    bool                   `protobuf:"varint,2,opt,name=ok,proto3" json:"ok,omitempty"`
+	// What is wrong: "url", "credential", "model", "quota", "rate_limit", "request", "upstream", "account"; empty = nothing.
+	What string `protobuf:"bytes,3,opt,name=what,proto3" json:"what,omitempty"`
+	// The upstream's status; 0 = none came.
+	Status int32 `protobuf:"varint,4,opt,name=status,proto3" json:"status,omitempty"`
+	// One line for people. It holds no credential.
+	Detail        string               `protobuf:"bytes,5,opt,name=detail,proto3" json:"detail,omitempty"`
+	Took          *durationpb.Duration `protobuf:"bytes,6,opt,name=took,proto3" json:"took,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ProbeResult) Reset() {
+	*x = ProbeResult{}
+	mi := &file_fairway_sync_v1_sync_proto_msgTypes[6]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ProbeResult) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ProbeResult) ProtoMessage() {}
+
+func (x *ProbeResult) ProtoReflect() protoreflect.Message {
+	mi := &file_fairway_sync_v1_sync_proto_msgTypes[6]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ProbeResult.ProtoReflect.Descriptor instead.
+func (*ProbeResult) Descriptor() ([]byte, []int) {
+	return file_fairway_sync_v1_sync_proto_rawDescGZIP(), []int{6}
+}
+
+func (x *ProbeResult) GetId() string {
+	if x != nil {
+		return x.Id
+	}
+	return ""
+}
+
+func (x *ProbeResult) GetOk() bool {
+	if x != nil {
+		return x.Ok
+	}
+	return false
+}
+
+func (x *ProbeResult) GetWhat() string {
+	if x != nil {
+		return x.What
+	}
+	return ""
+}
+
+func (x *ProbeResult) GetStatus() int32 {
+	if x != nil {
+		return x.Status
+	}
+	return 0
+}
+
+func (x *ProbeResult) GetDetail() string {
+	if x != nil {
+		return x.Detail
+	}
+	return ""
+}
+
+func (x *ProbeResult) GetTook() *durationpb.Duration {
+	if x != nil {
+		return x.Took
+	}
+	return nil
+}
 
 // Txn is one chunk (512 KiB at most, or one resource) of a set of changes that belong together. The proxy collects
 // chunks and applies them as one when the last is in; a stream that ends before has changed nothing.
@@ -521,7 +712,7 @@ type Txn struct {
 
 func (x *Txn) Reset() {
 	*x = Txn{}
-	mi := &file_fairway_sync_v1_sync_proto_msgTypes[5]
+	mi := &file_fairway_sync_v1_sync_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -533,7 +724,7 @@ func (x *Txn) String() string {
 func (*Txn) ProtoMessage() {}
 
 func (x *Txn) ProtoReflect() protoreflect.Message {
-	mi := &file_fairway_sync_v1_sync_proto_msgTypes[5]
+	mi := &file_fairway_sync_v1_sync_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -546,7 +737,7 @@ func (x *Txn) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Txn.ProtoReflect.Descriptor instead.
 func (*Txn) Descriptor() ([]byte, []int) {
-	return file_fairway_sync_v1_sync_proto_rawDescGZIP(), []int{5}
+	return file_fairway_sync_v1_sync_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *Txn) GetLineage() string {
@@ -613,7 +804,7 @@ type Change struct {
 
 func (x *Change) Reset() {
 	*x = Change{}
-	mi := &file_fairway_sync_v1_sync_proto_msgTypes[6]
+	mi := &file_fairway_sync_v1_sync_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -625,7 +816,7 @@ func (x *Change) String() string {
 func (*Change) ProtoMessage() {}
 
 func (x *Change) ProtoReflect() protoreflect.Message {
-	mi := &file_fairway_sync_v1_sync_proto_msgTypes[6]
+	mi := &file_fairway_sync_v1_sync_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -638,7 +829,7 @@ func (x *Change) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Change.ProtoReflect.Descriptor instead.
 func (*Change) Descriptor() ([]byte, []int) {
-	return file_fairway_sync_v1_sync_proto_rawDescGZIP(), []int{6}
+	return file_fairway_sync_v1_sync_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *Change) GetKind() Kind {
@@ -686,7 +877,7 @@ type Progress struct {
 
 func (x *Progress) Reset() {
 	*x = Progress{}
-	mi := &file_fairway_sync_v1_sync_proto_msgTypes[7]
+	mi := &file_fairway_sync_v1_sync_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -698,7 +889,7 @@ func (x *Progress) String() string {
 func (*Progress) ProtoMessage() {}
 
 func (x *Progress) ProtoReflect() protoreflect.Message {
-	mi := &file_fairway_sync_v1_sync_proto_msgTypes[7]
+	mi := &file_fairway_sync_v1_sync_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -711,7 +902,7 @@ func (x *Progress) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Progress.ProtoReflect.Descriptor instead.
 func (*Progress) Descriptor() ([]byte, []int) {
-	return file_fairway_sync_v1_sync_proto_rawDescGZIP(), []int{7}
+	return file_fairway_sync_v1_sync_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *Progress) GetRevision() int64 {
@@ -732,7 +923,7 @@ type Drain struct {
 
 func (x *Drain) Reset() {
 	*x = Drain{}
-	mi := &file_fairway_sync_v1_sync_proto_msgTypes[8]
+	mi := &file_fairway_sync_v1_sync_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -744,7 +935,7 @@ func (x *Drain) String() string {
 func (*Drain) ProtoMessage() {}
 
 func (x *Drain) ProtoReflect() protoreflect.Message {
-	mi := &file_fairway_sync_v1_sync_proto_msgTypes[8]
+	mi := &file_fairway_sync_v1_sync_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -757,7 +948,7 @@ func (x *Drain) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Drain.ProtoReflect.Descriptor instead.
 func (*Drain) Descriptor() ([]byte, []int) {
-	return file_fairway_sync_v1_sync_proto_rawDescGZIP(), []int{8}
+	return file_fairway_sync_v1_sync_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *Drain) GetGrace() *durationpb.Duration {
@@ -771,10 +962,11 @@ var File_fairway_sync_v1_sync_proto protoreflect.FileDescriptor
 
 const file_fairway_sync_v1_sync_proto_rawDesc = "" +
 	"\n" +
-	"\x1afairway/sync/v1/sync.proto\x12\x0ffairway.sync.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1bfairway/sync/v1/lease.proto\x1a\x1cfairway/sync/v1/report.proto\x1a\x1egoogle/protobuf/duration.proto\"y\n" +
+	"\x1afairway/sync/v1/sync.proto\x12\x0ffairway.sync.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1bfairway/sync/v1/lease.proto\x1a\x1cfairway/sync/v1/report.proto\x1a\x1egoogle/protobuf/duration.proto\"\xbc\x01\n" +
 	"\vSyncRequest\x12.\n" +
 	"\x05hello\x18\x01 \x01(\v2\x16.fairway.sync.v1.HelloH\x00R\x05hello\x12(\n" +
-	"\x03ack\x18\x02 \x01(\v2\x14.fairway.sync.v1.AckH\x00R\x03ackB\x10\n" +
+	"\x03ack\x18\x02 \x01(\v2\x14.fairway.sync.v1.AckH\x00R\x03ack\x12A\n" +
+	"\fprobe_result\x18\x03 \x01(\v2\x1c.fairway.sync.v1.ProbeResultH\x00R\vprobeResultB\x10\n" +
 	"\amessage\x12\x05\xbaH\x02\b\x01\"\xee\x01\n" +
 	"\x05Hello\x12\"\n" +
 	"\aboot_id\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18@R\x06bootId\x12\"\n" +
@@ -793,12 +985,27 @@ const file_fairway_sync_v1_sync_proto_rawDesc = "" +
 	"\x04kind\x18\x01 \x01(\x0e2\x15.fairway.sync.v1.KindB\b\xbaH\x05\x82\x01\x02\x10\x01R\x04kind\x12\x17\n" +
 	"\x02id\x18\x02 \x01(\tB\a\xbaH\x04r\x02\x18@R\x02id\x12!\n" +
 	"\aversion\x18\x03 \x01(\x03B\a\xbaH\x04\"\x02(\x00R\aversion\x12 \n" +
-	"\x06reason\x18\x04 \x01(\tB\b\xbaH\x05r\x03\x18\x80\bR\x06reason\"\xac\x01\n" +
+	"\x06reason\x18\x04 \x01(\tB\b\xbaH\x05r\x03\x18\x80\bR\x06reason\"\xdc\x01\n" +
 	"\fSyncResponse\x12(\n" +
 	"\x03txn\x18\x01 \x01(\v2\x14.fairway.sync.v1.TxnH\x00R\x03txn\x127\n" +
 	"\bprogress\x18\x02 \x01(\v2\x19.fairway.sync.v1.ProgressH\x00R\bprogress\x12.\n" +
-	"\x05drain\x18\x03 \x01(\v2\x16.fairway.sync.v1.DrainH\x00R\x05drainB\t\n" +
-	"\amessage\"\xea\x01\n" +
+	"\x05drain\x18\x03 \x01(\v2\x16.fairway.sync.v1.DrainH\x00R\x05drain\x12.\n" +
+	"\x05probe\x18\x04 \x01(\v2\x16.fairway.sync.v1.ProbeH\x00R\x05probeB\t\n" +
+	"\amessage\"\x81\x01\n" +
+	"\x05Probe\x12\x0e\n" +
+	"\x02id\x18\x01 \x01(\tR\x02id\x12\x1d\n" +
+	"\n" +
+	"account_id\x18\x02 \x01(\tR\taccountId\x12\x14\n" +
+	"\x05model\x18\x03 \x01(\tR\x05model\x123\n" +
+	"\atimeout\x18\x04 \x01(\v2\x19.google.protobuf.DurationR\atimeout\"\xd4\x01\n" +
+	"\vProbeResult\x12\x19\n" +
+	"\x02id\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18@R\x02id\x12\x0e\n" +
+	"\x02ok\x18\x02 \x01(\bR\x02ok\x12\x1b\n" +
+	"\x04what\x18\x03 \x01(\tB\a\xbaH\x04r\x02\x18 R\x04what\x12\"\n" +
+	"\x06status\x18\x04 \x01(\x05B\n" +
+	"\xbaH\a\x1a\x05\x18\xe7\a(\x00R\x06status\x12 \n" +
+	"\x06detail\x18\x05 \x01(\tB\b\xbaH\x05r\x03\x18\x80\bR\x06detail\x127\n" +
+	"\x04took\x18\x06 \x01(\v2\x19.google.protobuf.DurationB\b\xbaH\x05\xaa\x01\x022\x00R\x04took\"\xea\x01\n" +
 	"\x03Txn\x12\x18\n" +
 	"\alineage\x18\x01 \x01(\tR\alineage\x12#\n" +
 	"\rbase_revision\x18\x02 \x01(\x03R\fbaseRevision\x12\x1a\n" +
@@ -846,7 +1053,7 @@ func file_fairway_sync_v1_sync_proto_rawDescGZIP() []byte {
 }
 
 var file_fairway_sync_v1_sync_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_fairway_sync_v1_sync_proto_msgTypes = make([]protoimpl.MessageInfo, 9)
+var file_fairway_sync_v1_sync_proto_msgTypes = make([]protoimpl.MessageInfo, 11)
 var file_fairway_sync_v1_sync_proto_goTypes = []any{
 	(Kind)(0),                   // 0: fairway.sync.v1.Kind
 	(*SyncRequest)(nil),         // 1: fairway.sync.v1.SyncRequest
@@ -854,39 +1061,45 @@ var file_fairway_sync_v1_sync_proto_goTypes = []any{
 	(*Ack)(nil),                 // 3: fairway.sync.v1.Ack
 	(*Reject)(nil),              // 4: fairway.sync.v1.Reject
 	(*SyncResponse)(nil),        // 5: fairway.sync.v1.SyncResponse
-	(*Txn)(nil),                 // 6: fairway.sync.v1.Txn
-	(*Change)(nil),              // 7: fairway.sync.v1.Change
-	(*Progress)(nil),            // 8: fairway.sync.v1.Progress
-	(*Drain)(nil),               // 9: fairway.sync.v1.Drain
-	(*durationpb.Duration)(nil), // 10: google.protobuf.Duration
-	(*ReportRequest)(nil),       // 11: fairway.sync.v1.ReportRequest
-	(*LeaseRequest)(nil),        // 12: fairway.sync.v1.LeaseRequest
-	(*ReportResponse)(nil),      // 13: fairway.sync.v1.ReportResponse
-	(*LeaseResponse)(nil),       // 14: fairway.sync.v1.LeaseResponse
+	(*Probe)(nil),               // 6: fairway.sync.v1.Probe
+	(*ProbeResult)(nil),         // 7: fairway.sync.v1.ProbeResult
+	(*Txn)(nil),                 // 8: fairway.sync.v1.Txn
+	(*Change)(nil),              // 9: fairway.sync.v1.Change
+	(*Progress)(nil),            // 10: fairway.sync.v1.Progress
+	(*Drain)(nil),               // 11: fairway.sync.v1.Drain
+	(*durationpb.Duration)(nil), // 12: google.protobuf.Duration
+	(*ReportRequest)(nil),       // 13: fairway.sync.v1.ReportRequest
+	(*LeaseRequest)(nil),        // 14: fairway.sync.v1.LeaseRequest
+	(*ReportResponse)(nil),      // 15: fairway.sync.v1.ReportResponse
+	(*LeaseResponse)(nil),       // 16: fairway.sync.v1.LeaseResponse
 }
 var file_fairway_sync_v1_sync_proto_depIdxs = []int32{
 	2,  // 0: fairway.sync.v1.SyncRequest.hello:type_name -> fairway.sync.v1.Hello
 	3,  // 1: fairway.sync.v1.SyncRequest.ack:type_name -> fairway.sync.v1.Ack
-	10, // 2: fairway.sync.v1.Ack.apply_time:type_name -> google.protobuf.Duration
-	4,  // 3: fairway.sync.v1.Ack.rejects:type_name -> fairway.sync.v1.Reject
-	0,  // 4: fairway.sync.v1.Reject.kind:type_name -> fairway.sync.v1.Kind
-	6,  // 5: fairway.sync.v1.SyncResponse.txn:type_name -> fairway.sync.v1.Txn
-	8,  // 6: fairway.sync.v1.SyncResponse.progress:type_name -> fairway.sync.v1.Progress
-	9,  // 7: fairway.sync.v1.SyncResponse.drain:type_name -> fairway.sync.v1.Drain
-	7,  // 8: fairway.sync.v1.Txn.changes:type_name -> fairway.sync.v1.Change
-	0,  // 9: fairway.sync.v1.Change.kind:type_name -> fairway.sync.v1.Kind
-	10, // 10: fairway.sync.v1.Drain.grace:type_name -> google.protobuf.Duration
-	1,  // 11: fairway.sync.v1.StateSyncService.Sync:input_type -> fairway.sync.v1.SyncRequest
-	11, // 12: fairway.sync.v1.StateSyncService.Report:input_type -> fairway.sync.v1.ReportRequest
-	12, // 13: fairway.sync.v1.StateSyncService.Lease:input_type -> fairway.sync.v1.LeaseRequest
-	5,  // 14: fairway.sync.v1.StateSyncService.Sync:output_type -> fairway.sync.v1.SyncResponse
-	13, // 15: fairway.sync.v1.StateSyncService.Report:output_type -> fairway.sync.v1.ReportResponse
-	14, // 16: fairway.sync.v1.StateSyncService.Lease:output_type -> fairway.sync.v1.LeaseResponse
-	14, // [14:17] is the sub-list for method output_type
-	11, // [11:14] is the sub-list for method input_type
-	11, // [11:11] is the sub-list for extension type_name
-	11, // [11:11] is the sub-list for extension extendee
-	0,  // [0:11] is the sub-list for field type_name
+	7,  // 2: fairway.sync.v1.SyncRequest.probe_result:type_name -> fairway.sync.v1.ProbeResult
+	12, // 3: fairway.sync.v1.Ack.apply_time:type_name -> google.protobuf.Duration
+	4,  // 4: fairway.sync.v1.Ack.rejects:type_name -> fairway.sync.v1.Reject
+	0,  // 5: fairway.sync.v1.Reject.kind:type_name -> fairway.sync.v1.Kind
+	8,  // 6: fairway.sync.v1.SyncResponse.txn:type_name -> fairway.sync.v1.Txn
+	10, // 7: fairway.sync.v1.SyncResponse.progress:type_name -> fairway.sync.v1.Progress
+	11, // 8: fairway.sync.v1.SyncResponse.drain:type_name -> fairway.sync.v1.Drain
+	6,  // 9: fairway.sync.v1.SyncResponse.probe:type_name -> fairway.sync.v1.Probe
+	12, // 10: fairway.sync.v1.Probe.timeout:type_name -> google.protobuf.Duration
+	12, // 11: fairway.sync.v1.ProbeResult.took:type_name -> google.protobuf.Duration
+	9,  // 12: fairway.sync.v1.Txn.changes:type_name -> fairway.sync.v1.Change
+	0,  // 13: fairway.sync.v1.Change.kind:type_name -> fairway.sync.v1.Kind
+	12, // 14: fairway.sync.v1.Drain.grace:type_name -> google.protobuf.Duration
+	1,  // 15: fairway.sync.v1.StateSyncService.Sync:input_type -> fairway.sync.v1.SyncRequest
+	13, // 16: fairway.sync.v1.StateSyncService.Report:input_type -> fairway.sync.v1.ReportRequest
+	14, // 17: fairway.sync.v1.StateSyncService.Lease:input_type -> fairway.sync.v1.LeaseRequest
+	5,  // 18: fairway.sync.v1.StateSyncService.Sync:output_type -> fairway.sync.v1.SyncResponse
+	15, // 19: fairway.sync.v1.StateSyncService.Report:output_type -> fairway.sync.v1.ReportResponse
+	16, // 20: fairway.sync.v1.StateSyncService.Lease:output_type -> fairway.sync.v1.LeaseResponse
+	18, // [18:21] is the sub-list for method output_type
+	15, // [15:18] is the sub-list for method input_type
+	15, // [15:15] is the sub-list for extension type_name
+	15, // [15:15] is the sub-list for extension extendee
+	0,  // [0:15] is the sub-list for field type_name
 }
 
 func init() { file_fairway_sync_v1_sync_proto_init() }
@@ -899,11 +1112,13 @@ func file_fairway_sync_v1_sync_proto_init() {
 	file_fairway_sync_v1_sync_proto_msgTypes[0].OneofWrappers = []any{
 		(*SyncRequest_Hello)(nil),
 		(*SyncRequest_Ack)(nil),
+		(*SyncRequest_ProbeResult)(nil),
 	}
 	file_fairway_sync_v1_sync_proto_msgTypes[4].OneofWrappers = []any{
 		(*SyncResponse_Txn)(nil),
 		(*SyncResponse_Progress)(nil),
 		(*SyncResponse_Drain)(nil),
+		(*SyncResponse_Probe)(nil),
 	}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
@@ -911,7 +1126,7 @@ func file_fairway_sync_v1_sync_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_fairway_sync_v1_sync_proto_rawDesc), len(file_fairway_sync_v1_sync_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   9,
+			NumMessages:   11,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -1,24 +1,23 @@
-package openai
+package dialect
 
 import (
 	"strconv"
 	"time"
-
-	"fairway/dataplane/internal/dialect"
 )
 
-// RetryAfter reads what a provider asks for from its headers, which header finds by their names in lower case; 0 = nothing.
-// now is for dates in Retry-After. The reset times count only where the dimension that they belong to is used up.
+// RetryAfter reads what a provider of OpenAI's manners asks for from its headers, which header finds by their names in lower
+// case; 0 = nothing. now is for dates in Retry-After. The reset times count only where the dimension that they belong to is
+// used up.
 func RetryAfter(header func(name string) string, now time.Time) time.Duration {
-	if d, ok := number(header("retry-after-ms"), time.Millisecond); ok {
+	if d, ok := askedFor(header("retry-after-ms"), time.Millisecond); ok {
 		return d
 	}
 	if v := header("retry-after"); v != "" {
-		if d, ok := number(v, time.Second); ok {
+		if d, ok := askedFor(v, time.Second); ok {
 			return d
 		}
 		if at, err := time.Parse(time.RFC1123, v); err == nil && at.After(now) {
-			return min(at.Sub(now), dialect.MaxAsked)
+			return min(at.Sub(now), MaxAsked)
 		}
 	}
 	var longest time.Duration
@@ -30,19 +29,19 @@ func RetryAfter(header func(name string) string, now time.Time) time.Duration {
 		v := header("x-ratelimit-reset-" + dimension)
 		d, err := time.ParseDuration(v)
 		if err != nil {
-			d, _ = number(v, time.Second)
+			d, _ = askedFor(v, time.Second)
 		}
-		longest = max(longest, min(d, dialect.MaxAsked))
+		longest = max(longest, min(d, MaxAsked))
 	}
 	return longest
 }
 
-// number reads a non-negative decimal count of units; fractions are allowed.
-func number(v string, unit time.Duration) (time.Duration, bool) {
+// askedFor reads a non-negative decimal count of units; fractions are allowed.
+func askedFor(v string, unit time.Duration) (time.Duration, bool) {
 	f, err := strconv.ParseFloat(v, 64)
 	if err != nil || !(f >= 0) {
 		return 0, false
 	}
-	limit := dialect.MaxAsked.Seconds() / unit.Seconds()
+	limit := MaxAsked.Seconds() / unit.Seconds()
 	return time.Duration(min(f, limit) * float64(unit)), true
 }

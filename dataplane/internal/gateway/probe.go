@@ -1,0 +1,170 @@
+package gateway
+
+import (
+	"context"
+	"errors"
+	"io"
+	"net/http"
+	"strconv"
+
+	"google.golang.org/protobuf/types/known/durationpb"
+
+	"fairway/dataplane/internal/dialect"
+	"fairway/dataplane/internal/dialect/neutral"
+	"fairway/dataplane/internal/provider"
+	"fairway/dataplane/internal/snapshot"
+	"fairway/dataplane/internal/upstream"
+	syncv1 "fairway/pkg/gen/fairway/sync/v1"
+	"fairway/pkg/operation"
+)
+
+// Probe tries an account at its upstream with the smallest request that it serves for a model, and says in one line what
+// is wrong. It costs a few tokens, which are on nobody's books. Disabled accounts are tried as well; nothing is concluded
+// for requests.
+func (g *Gateway) Probe(ctx context.Context, p *syncv1.Probe) *syncv1.ProbeResult {
+	began := g.now()
+	r := g.probe(ctx, p)
+	r.Took = durationpb.New(max(g.now().Sub(began), 0))
+	return r
+}
+
+func (g *Gateway) probe(ctx context.Context, p *syncv1.Probe) *syncv1.ProbeResult {
+	a, ok := g.snapshots.Current().Account(snapshot.AccountID(p.GetAccountId()))
+	switch {
+	case !ok || a.Channel == nil:
+		return &syncv1.ProbeResult{What: "account", Detail: "the proxy does not know the account (yet)"}
+	case a.Secret.Empty() && a.Exchanged:
+		return &syncv1.ProbeResult{What: "credential", Detail: "the account's credential has not been exchanged yet"}
+	}
+	model := a.Channel.UpstreamModel(p.GetModel())
+	op, body := smallest(a.Channel, p.GetModel(), model)
+	if op == operation.Unknown {
+		return &syncv1.ProbeResult{What: "model", Detail: "the provider serves no operation for the model that can be tried with a small request"}
+	}
+	r := g.probeWith(ctx, a, model, op, body)
+	if r.GetOk() || r.GetStatus() != http.StatusBadRequest && r.GetStatus() != http.StatusNotFound {
+		return r
+	}
+	// A model that does not talk may embed.
+	if plan, ok := a.Channel.Adapter.Plan(operation.Embeddings, model); ok && plan == operation.Embeddings && op != plan {
+		if again := g.probeWith(ctx, a, model, plan, embedding(model)); again.GetOk() {
+			return again
+		}
+	}
+	return r
+}
+
+// smallest is the smallest request that a channel serves for a model; Unknown if there is none.
+func smallest(ch *snapshot.Channel, asked, model string) (operation.Operation, []byte) {
+	if plan, ok := ch.Adapter.Plan(operation.Chat, model); ok {
+		if asker := askerOf(plan); asker != nil {
+			body, f := asker.AppendRequest(nil, &neutral.Request{
+				Model: asked, MaxTokens: "16",
+				Turns: []neutral.Turn{{Role: neutral.User, Parts: []neutral.Part{{Kind: neutral.Text, Text: "ping"}}}},
+			}, model)
+			if f == nil {
+				return plan, body
+			}
+		}
+	}
+	if plan, ok := ch.Adapter.Plan(operation.Embeddings, model); ok && plan == operation.Embeddings {
+		return plan, embedding(model)
+	}
+	return operation.Unknown, nil
+}
+
+func embedding(model string) []byte {
+	return append(dialect.AppendQuoted([]byte(`{"input":"ping","model":`), model), '}')
+}
+
+// probeWith sends one request and judges the answer.
+func (g *Gateway) probeWith(ctx context.Context, a *snapshot.Account, model string, op operation.Operation, body []byte) *syncv1.ProbeResult {
+	ch := a.Channel
+	if rules := ch.Edits(op); !rules.Empty() {
+		body = rules.Append(nil, body)
+	}
+	ask := provider.Request{Op: op, Model: model, Body: body, Now: g.now(), Project: a.Project}
+	head := append([]byte(nil), op.Facts().Method...)
+	head = ch.Adapter.AppendTarget(append(head, ' '), &ask)
+	head = append(append(append(head, " HTTP/1.1\r\nHost: "...), ch.BaseURL.Host...), "\r\n"...)
+	head, secret := ch.Adapter.AppendHeaders(head, &ask, credentialOf(a))
+	head = append(head, "Content-Type: application/json\r\nAccept-Encoding: identity\r\nContent-Length: "...)
+	head = append(strconv.AppendInt(head, int64(len(body)), 10), "\r\n"...)
+	for _, h := range append(ch.Defaults[:len(ch.Defaults):len(ch.Defaults)], ch.Headers...) {
+		head = appendHeader(head, h.Name, h.Value)
+	}
+	head = append(head, "\r\n"...)
+	response, err := g.upstream.Do(ctx, nil, &upstream.Request{Target: targetOf(a), Head: head, Body: body})
+	if err != nil {
+		return unreached(err)
+	}
+	defer func() { _ = response.Close() }()
+	read, err := io.ReadAll(io.LimitReader(response, int64(g.options.MaxErrorBody)))
+	if err != nil && len(read) == 0 {
+		return unreached(err)
+	}
+	maskSecret(read, head[secret.Start:secret.End])
+	answers := answersOf(op)
+	e, failed := answers.ErrorBody(read)
+	if !failed {
+		e = answers.Error(response.Status, read)
+	}
+	if !failed && response.Status >= 200 && response.Status < 300 {
+		return &syncv1.ProbeResult{Ok: true, Status: int32(response.Status)}
+	}
+	return &syncv1.ProbeResult{What: whatIsWrong(&e), Status: int32(e.Status), Detail: oneLine(&e)}
+}
+
+// unreached is a probe that got no answer.
+func unreached(err error) *syncv1.ProbeResult {
+	what := "url"
+	var u *upstream.Error
+	if errors.As(err, &u) && u.Phase >= upstream.PhaseFirstByte {
+		what = "upstream"
+	}
+	return &syncv1.ProbeResult{What: what, Detail: clip(err.Error(), 500)}
+}
+
+// whatIsWrong puts an upstream's error into one word.
+func whatIsWrong(e *dialect.UpstreamError) string {
+	switch v := dialect.Classify(e); v.Reason {
+	case "credential", "forbidden":
+		return "credential"
+	case "quota", "organization_limit", "project_limit":
+		return "quota"
+	case "rate_limit":
+		return "rate_limit"
+	case "model_not_found":
+		return "model"
+	case "not_found":
+		return "url"
+	case "client":
+		return "request"
+	}
+	return "upstream"
+}
+
+// oneLine is what an upstream says, for people.
+func oneLine(e *dialect.UpstreamError) string {
+	text := e.Message
+	if text == "" {
+		text = "status " + strconv.Itoa(e.Status)
+	}
+	line := make([]rune, 0, 300)
+	for _, c := range text {
+		if c < ' ' {
+			c = ' '
+		}
+		if line = append(line, c); len(line) == 300 {
+			break
+		}
+	}
+	return string(line)
+}
+
+// credentialOf is what makes requests an account's.
+func credentialOf(a *snapshot.Account) *provider.Credential {
+	return &provider.Credential{
+		Secret: a.Secret.Reveal(), KeyID: a.KeyID, Session: a.Session.Reveal(), Organization: a.Organization,
+	}
+}
