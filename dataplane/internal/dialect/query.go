@@ -29,22 +29,3 @@ func isModel(name string) bool {
 	plain, err := url.QueryUnescape(name)
 	return err == nil && plain == "model"
 }
-
-// AppendQuery appends a query, with its question mark, in which model has another name. Everything else stays as it is.
-func AppendQuery(dst, query []byte, model string) []byte {
-	sep := byte('?')
-	for pair := range strings.SplitSeq(string(query), "&") {
-		if pair == "" {
-			continue
-		}
-		dst = append(dst, sep)
-		sep = '&'
-		if name, _, _ := strings.Cut(pair, "="); isModel(name) {
-			dst = append(dst, "model="...)
-			dst = append(dst, url.QueryEscape(model)...)
-			continue
-		}
-		dst = append(dst, pair...)
-	}
-	return dst
-}

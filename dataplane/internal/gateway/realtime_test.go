@@ -153,7 +153,7 @@ func TestRealtimeSession(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if got := wait(t, "the handshake", queries); got != "a=b%2Fc&model=up-z&model2=x&d" {
+	if got := wait(t, "the handshake", queries); got != "model=up-z&a=b%2Fc&model2=x&d" {
 		t.Errorf("query upstream: %s", got)
 	}
 	if s.Subprotocol() != "realtime" || len(resp.Header.Get("X-Request-Id")) == 0 {
