@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"time"
@@ -45,6 +46,10 @@ type Config struct {
 	// instead (base64 of 32 bytes).
 	KEKFile string
 	KEK     string
+
+	// TokenAllowCIDRs are the ranges that token endpoints, where credentials are exchanged, may be in although they are not
+	// public.
+	TokenAllowCIDRs []string
 
 	// ResetOwnerToken gives the first owner a new token at the start, in DataDir/operator.token.
 	ResetOwnerToken bool
@@ -140,6 +145,9 @@ func (c Config) Check() error {
 			bad("FAIRWAY_KEK: %w", err)
 		}
 	}
+	if _, err := prefixes(c.TokenAllowCIDRs); err != nil {
+		problems = append(problems, err)
+	}
 	for name, addr := range map[string]string{"--admin-listen": c.AdminListen, "--sync-listen": c.SyncListen, "the ops listener": c.OpsListen} {
 		if err := serve.CheckAddress(addr); err != nil {
 			bad("%s: %w", name, err)
@@ -162,6 +170,21 @@ func (c Config) Check() error {
 		bad("the ops listener %s can be reached from other hosts: give --ops-token-file, or listen on loopback", c.OpsListen)
 	}
 	return errors.Join(problems...)
+}
+
+// prefixes reads --token-allow-cidr.
+func prefixes(texts []string) ([]netip.Prefix, error) {
+	var out []netip.Prefix
+	var problems []error
+	for _, text := range texts {
+		p, err := netip.ParsePrefix(text)
+		if err != nil {
+			problems = append(problems, fmt.Errorf("--token-allow-cidr %q: want a range such as 10.0.0.0/8", text))
+			continue
+		}
+		out = append(out, p.Masked())
+	}
+	return out, errors.Join(problems...)
 }
 
 // drainTime is how long proxies get to move elsewhere, and requests to finish.

@@ -17,6 +17,7 @@ func (c *Config) Flags(fs *pflag.FlagSet) {
 	fs.StringVar(&c.SyncAdvertise, "sync-advertise", "", "where others reach --sync-listen, host:port (default: the address it listens on)")
 	fs.StringVar(&c.KEKFile, "kek-file", "", "key-encryption key, base64 of 32 bytes; created when absent (default <data-dir>/kek; env FAIRWAY_KEK holds the key itself)")
 	fs.StringVar(&c.OpsTokenFile, "ops-token-file", "", "file with the bearer token that /metrics wants; needed beyond loopback")
+	fs.StringSliceVar(&c.TokenAllowCIDRs, "token-allow-cidr", nil, "ranges that token endpoints may be in although they are private or special")
 	fs.BoolVar(&c.Pprof, "pprof", false, "serve Go profiles on the ops listener")
 	fs.BoolVar(&c.ResetOwnerToken, "reset-owner-token", false, "give the operator \"owner\" a new token, in <data-dir>/operator.token; for once, when it was lost")
 	c.KEK = os.Getenv("FAIRWAY_KEK")

@@ -11,12 +11,14 @@ import (
 
 	"github.com/oklog/ulid/v2"
 	"github.com/prometheus/client_golang/prometheus"
+	"golang.org/x/sync/errgroup"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/credentials"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"fairway/controlplane/internal/admin"
 	"fairway/controlplane/internal/build"
+	"fairway/controlplane/internal/credential"
 	"fairway/controlplane/internal/enroll"
 	"fairway/controlplane/internal/ledger"
 	"fairway/controlplane/internal/model"
@@ -29,7 +31,7 @@ import (
 	"fairway/pkg/version"
 )
 
-// booksRole is what the leader leads: whoever has it keeps the books.
+// booksRole is what the leader leads: whoever has it keeps the books and exchanges credentials.
 const booksRole = "books"
 
 // system is who acts when Fairway itself does.
@@ -47,6 +49,7 @@ type rooms struct {
 	source    *enroll.Source
 	authority *enroll.Authority
 	ledger    *ledger.Ledger
+	exchanger *credential.Exchanger
 	publisher *publish.Publisher
 	admin     *admin.Service
 	self      *adminv1.Replica
@@ -92,11 +95,17 @@ func (c Config) wire(ctx context.Context, st *store.Store, ls *listeners, regist
 		Leader: leaderAddress(st),
 		Name:   nameIn(st),
 	})
+	allow, err := prefixes(c.TokenAllowCIDRs)
+	if err != nil {
+		return nil, err
+	}
+	r.exchanger = credential.New(st, keyring, credential.Options{Allow: allow, Log: c.Log.With("room", "credential"), Registry: registry})
 	open := func(v *resourcev1.SealedValue, kind, id, field string) (string, error) {
 		plain, err := keyring.Open(v, kind, id, field)
 		return string(plain), err
 	}
-	if r.publisher, err = publish.New(&build.Builder{Open: open, Pepper: pepper}, publish.Options{
+	builder := &build.Builder{Open: open, Pepper: pepper}
+	if r.publisher, err = publish.New(builder, publish.Options{
 		Lineage: r.lineage, ReplicaID: r.self.GetId(), Books: r.ledger, Enroller: enroll.NewProxies(r.authority, st),
 		Peers:   st.Replicas,
 		PeerTLS: trust.ClientTLS(r.source.Certificate, r.authority.Pool, trust.RoleReplica, r.lineage),
@@ -105,7 +114,7 @@ func (c Config) wire(ctx context.Context, st *store.Store, ls *listeners, regist
 		return nil, err
 	}
 	if r.admin, err = admin.New(admin.Deps{
-		Store: st, Keyring: keyring, Pepper: pepper, Fleet: r.publisher, Usage: r.ledger, Tokens: r.tokens,
+		Store: st, Keyring: keyring, Pepper: pepper, Fleet: r.publisher, Usage: r.ledger, Tokens: r.tokens, Prober: prober{r.publisher},
 		Log: c.Log.With("room", "admin"),
 	}); err != nil {
 		return nil, err
@@ -158,7 +167,7 @@ func (r *rooms) run(ctx context.Context, ready *readiness) error {
 		serve.Part{Name: "data set", Run: r.watchDataSet},
 		serve.Part{Name: "registration", Run: func(ctx context.Context) error { return r.store.Register(ctx, r.self) }},
 		serve.Part{Name: "books", Run: func(ctx context.Context) error {
-			return r.store.Lead(ctx, booksRole, r.self.GetId(), r.ledger.Lead)
+			return r.store.Lead(ctx, booksRole, r.self.GetId(), r.lead)
 		}},
 		serve.Part{Name: "sync", Run: r.serveSync},
 		serve.Part{Name: "admin", Run: func(ctx context.Context) error {
@@ -178,6 +187,15 @@ func (r *rooms) observe(next *model.State, changes []model.Change) {
 		return
 	}
 	r.publisher.Observe(next, changes)
+	r.exchanger.Observe(changes)
+}
+
+// lead does what only the leader does, until ctx ends.
+func (r *rooms) lead(ctx context.Context, f store.Fence) error {
+	g, ctx := errgroup.WithContext(ctx)
+	g.Go(func() error { return r.ledger.Lead(ctx, f) })
+	g.Go(func() error { return r.exchanger.Lead(ctx, f) })
+	return g.Wait()
 }
 
 // othersLive says whether proxies could move to another replica.

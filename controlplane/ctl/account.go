@@ -13,17 +13,20 @@ import (
 
 func accounts() kind {
 	return kind{
-		name:    "account",
-		title:   "Account",
-		short:   "Credentials of channels",
-		example: `  fairway account create openai-2 --channel openai --secret-stdin < key.txt`,
-		header:  []string{"name", "channel", "weight", "fingerprint", "state"},
-		fresh:   func(md *resourcev1.Metadata) resource { return &resourcev1.Account{Metadata: md} },
+		name:  "account",
+		title: "Account",
+		short: "Credentials of channels",
+		example: `  fairway account create openai-2 --channel openai --secret-stdin < key.txt
+  fairway account create bedrock-eu --channel bedrock --access-key-id AKIA… --secret-env AWS_SECRET_ACCESS_KEY \
+      --exchange aws-role --role arn:aws:iam::123456789012:role/bedrock`,
+		header: []string{"name", "channel", "weight", "fingerprint", "exchange", "state"},
+		fresh:  func(md *resourcev1.Metadata) resource { return &resourcev1.Account{Metadata: md} },
 		row: typedRow(func(r *resourcev1.Account) []string {
 			return []string{r.GetMetadata().GetName(), r.GetChannel(), strconv.Itoa(int(r.GetWeight())),
-				dash(r.GetSecret().GetFingerprint()), state(r.GetDisabled())}
+				dash(r.GetSecret().GetFingerprint()), exchangeName(r.GetExchange()), state(r.GetDisabled())}
 		}),
 		fields:  accountFields,
+		offers:  completeAccount,
 		further: accountOrigin,
 		extra:   rotateCommand,
 	}
@@ -41,7 +44,9 @@ func accountFields(fs *pflag.FlagSet) fieldReader {
 	fs.StringVar(&proxyURL, "proxy-url", "", "reach the upstream through http://HOST:PORT or socks5://HOST:PORT")
 	fs.StringVar(&organization, "organization", "", "sent as OpenAI-Organization")
 	fs.StringToStringVar(&labels, "label", nil, "name=value")
+	credential := credentialFields(fs)
 	return typedFields(func(r *resourcev1.Account, c *changes) {
+		credential(r, c)
 		c.on("weight", "weight", always(func() { r.Weight = weight }))
 		c.on("disabled", "disabled", always(func() { r.Disabled = disabled }))
 		c.on("proxy-url", "proxy_url", always(func() { r.ProxyUrl = proxyURL }))

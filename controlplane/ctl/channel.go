@@ -21,12 +21,16 @@ func channels() kind {
 		title: "Channel",
 		short: "Routes to upstream endpoints",
 		example: `  fairway channel create openai --provider openai --base-url https://api.openai.com \
-      --models gpt-4o,gpt-4o-mini --secret-env OPENAI_API_KEY --wait`,
+      --models gpt-4o,gpt-4o-mini --secret-env OPENAI_API_KEY --wait
+  fairway channel create claude --provider vertex --region global --models claude-sonnet-4-5 \
+      --exchange google-service-account --secret-file key.json`,
 		header:  []string{"name", "provider", "base url", "models", "groups", "priority", "weight", "state"},
 		fresh:   func(md *resourcev1.Metadata) resource { return &resourcev1.Channel{Metadata: md} },
 		row:     typedRow(channelRow),
 		fields:  channelFields,
+		offers:  completeChannel,
 		create:  createChannelCommand,
+		extra:   testChannelCommand,
 		cascade: true,
 	}
 }
@@ -37,7 +41,7 @@ func channelRow(r *resourcev1.Channel) []string {
 		models = fmt.Sprintf("%s … (%d)", strings.Join(r.GetModels()[:3], ","), len(r.GetModels()))
 	}
 	return []string{
-		r.GetMetadata().GetName(), enumName(r.GetProvider().Descriptor(), r.GetProvider().Number()), r.GetBaseUrl(), models,
+		r.GetMetadata().GetName(), providerName(r), dash(r.GetBaseUrl()), models,
 		strings.Join(r.GetGroups(), ","), strconv.Itoa(int(r.GetPriority())), strconv.Itoa(int(r.GetWeight())), state(r.GetDisabled()),
 	}
 }
@@ -58,15 +62,34 @@ func channelFields(fs *pflag.FlagSet) fieldReader {
 		weight                        uint32
 		disabled                      bool
 		dial, tls, firstByte, idle    time.Duration
+
+		apiVersion, region, project string
+		prompt, promptFrom          string
+		format, testModel           string
+		parameters, changedHeaders  []string
+		statuses                    map[string]string
 	)
-	fs.StringVar(&provider, "provider", "", "whose API it speaks: openai")
-	fs.StringVar(&baseURL, "base-url", "", "such as https://api.openai.com, with or without /v1")
+	fs.StringVar(&provider, "provider", "", "whose API it speaks: "+strings.Join(providerNames(), ", "))
+	fs.StringVar(&baseURL, "base-url", "", "such as https://api.openai.com, with or without /v1 (default: the provider's own)")
+	fs.StringVar(&apiVersion, "api-version", "", "of azure-openai: the dated API version, such as 2024-10-21 (default: the /openai/v1 form)")
+	fs.StringVar(&region, "region", "", "of bedrock and vertex: region or location (default: as --base-url names it)")
+	fs.StringVar(&project, "project", "", "of vertex: project id (default: the service account's)")
 	fs.StringSliceVar(&models, "models", nil, "models that clients may ask for here")
 	fs.StringSliceVar(&groups, "group", nil, "groups that may use it (default: default)")
 	fs.Int32Var(&priority, "priority", 0, "higher ones serve first")
 	fs.Uint32Var(&weight, "weight", 0, "share among channels of one priority (default 100)")
+	fs.StringToStringVar(&mapping, "model-mapping", nil, "client's name=upstream's name; chains are followed to their end")
 	fs.StringToStringVar(&mapping, "model-map", nil, "client's name=upstream's name")
+	_ = fs.MarkHidden("model-map") // the name that it had before
 	fs.StringToStringVar(&headers, "header", nil, "name=value to set on upstream requests")
+	fs.StringArrayVar(&changedHeaders, "header-rule", nil, "change a header, in order: set:NAME=VALUE, default:NAME=VALUE (where there is none), remove:NAME; empty = no rules")
+	fs.StringArrayVar(&parameters, "parameter", nil,
+		"change the JSON body, in order: set:PATH=JSON, default:PATH=JSON (where there is none), remove:PATH, rename:PATH=PATH; paths have dots between names; empty = no rules")
+	fs.StringVar(&prompt, "system-prompt", "", "put before the system prompt of every conversation")
+	fs.StringVar(&promptFrom, "system-prompt-file", "", "file that holds it")
+	fs.StringToStringVar(&statuses, "status-mapping", nil, "upstream's status=client's status, such as 529=503")
+	fs.StringVar(&format, "stream-format", "", "how the upstream is asked: as-asked, always (as a stream), never")
+	fs.StringVar(&testModel, "test-model", "", "what fairway channel test asks for (default: the first of --models)")
 	fs.StringToStringVar(&labels, "label", nil, "name=value")
 	fs.StringVar(&priceRatio, "price-ratio", "", "what a price unit costs here, such as 1.25")
 	fs.BoolVar(&disabled, "disabled", false, "serve nothing")
@@ -75,14 +98,33 @@ func channelFields(fs *pflag.FlagSet) fieldReader {
 	fs.DurationVar(&firstByte, "first-byte-timeout", 0, "from request to the response's first byte (default 5m)")
 	fs.DurationVar(&idle, "idle-timeout", 0, "between two reads of a response (default 2m)")
 	return typedFields(func(r *resourcev1.Channel, c *changes) {
-		c.on("provider", "provider", func() (err error) { r.Provider, err = enumFlag[resourcev1.Provider](provider); return err })
+		// A preset is one of a provider's: whoever names the one names the other.
+		c.on("provider", "provider", func() (err error) { r.Provider, r.Preset, err = providerFlag(provider); return err })
+		c.on("provider", "preset", always(func() {}))
+		c.on("api-version", "api_version", always(func() { r.ApiVersion = apiVersion }))
+		c.on("region", "region", always(func() { r.Region = region }))
+		c.on("project", "project", always(func() { r.Project = project }))
 		c.on("base-url", "base_url", always(func() { r.BaseUrl = baseURL }))
 		c.on("models", "models", always(func() { r.Models = models }))
 		c.on("group", "groups", always(func() { r.Groups = groups }))
 		c.on("priority", "priority", always(func() { r.Priority = priority }))
 		c.on("weight", "weight", always(func() { r.Weight = weight }))
+		c.on("model-mapping", "model_mapping", always(func() { r.ModelMapping = mapping }))
 		c.on("model-map", "model_mapping", always(func() { r.ModelMapping = mapping }))
 		c.on("header", "headers", always(func() { r.Headers = headers }))
+		c.on("header-rule", "header_rules", func() (err error) { r.HeaderRules, err = headerRules(changedHeaders); return err })
+		c.on("parameter", "parameters", func() (err error) { r.Parameters, err = parameterRules(parameters); return err })
+		c.on("system-prompt", "system_prompt", always(func() { r.SystemPrompt = prompt }))
+		c.on("system-prompt-file", "system_prompt", func() (err error) {
+			if fs.Changed("system-prompt") {
+				return errors.New("give the prompt or its file, not both")
+			}
+			r.SystemPrompt, err = promptFile(promptFrom)
+			return err
+		})
+		c.on("status-mapping", "status_mapping", func() (err error) { r.StatusMapping, err = statusMapping(statuses); return err })
+		c.on("stream-format", "stream_format", func() (err error) { r.StreamFormat, err = streamFormat(format); return err })
+		c.on("test-model", "test_model", always(func() { r.TestModel = testModel }))
 		c.on("label", "metadata.labels", always(func() { r.Metadata.Labels = labels }))
 		c.on("price-ratio", "price_ratio_ppm", func() (err error) { r.PriceRatioPpm, err = ratio(priceRatio); return err })
 		c.on("disabled", "disabled", always(func() { r.Disabled = disabled }))
@@ -100,11 +142,17 @@ func createChannelCommand(s *session, k kind) *cobra.Command {
 		Use:   "create NAME",
 		Short: "Create a channel and its first account",
 		Long: `Create a channel and its first account, which gets the channel's name.
-A group that does not exist yet is created with it.`,
+A group that does not exist yet is created with it.
+
+--parameter and --header-rule change what is sent, in the order in which they are given. Values of parameters are JSON, so a
+text has its quotes: --parameter 'set:reasoning_effort="low"'. model and stream cannot be changed.`,
 		Example: k.example,
 		Args:    cobra.ExactArgs(1),
 	}
 	read := k.fields(c.Flags())
+	credential := credentialFields(c.Flags())
+	completeChannel(c)
+	completeAccount(c)
 	var src secretSource
 	var bare bool
 	src.bind(c.Flags(), "the upstream credential")
@@ -126,7 +174,12 @@ A group that does not exist yet is created with it.`,
 			if err != nil {
 				return err
 			}
-			req.Accounts = []*resourcev1.Account{{Metadata: &resourcev1.Metadata{Name: args[0]}, Secret: sec}}
+			account := &resourcev1.Account{Metadata: &resourcev1.Metadata{Name: args[0]}, Secret: sec}
+			fields := &changes{fs: cmd.Flags()}
+			if credential(account, fields); fields.err != nil {
+				return fields.err
+			}
+			req.Accounts = []*resourcev1.Account{account}
 		}
 		return s.call(cmd, func(ctx context.Context, c *clients) error {
 			fresh, err := ensureGroups(ctx, c, r.GetGroups())

@@ -32,7 +32,7 @@ func keyFields(fs *pflag.FlagSet) fieldReader {
 	var (
 		group, tenant, expires string
 		models, ips            []string
-		disabled               bool
+		disabled, strict       bool
 		labels                 map[string]string
 	)
 	fs.StringVar(&group, "group", "", "whose channels it may use (default: default)")
@@ -41,6 +41,7 @@ func keyFields(fs *pflag.FlagSet) fieldReader {
 	fs.StringSliceVar(&models, "models", nil, "models that it may ask for; a trailing * matches the rest (default: all)")
 	fs.StringSliceVar(&ips, "allowed-ips", nil, "addresses or CIDRs that may use it (default: any)")
 	fs.BoolVar(&disabled, "disabled", false, "refuse it")
+	fs.BoolVar(&strict, "strict", false, "refuse what another dialect cannot carry whole, instead of naming what was lost")
 	fs.StringToStringVar(&labels, "label", nil, "name=value")
 	return typedFields(func(r *resourcev1.Key, c *changes) {
 		c.on("group", "group", always(func() { r.Group = group }))
@@ -50,6 +51,7 @@ func keyFields(fs *pflag.FlagSet) fieldReader {
 		c.on("models", "models", func() (err error) { r.Models, err = named(models, "'*' for all"); return err })
 		c.on("allowed-ips", "allowed_ips", func() (err error) { r.AllowedIps, err = named(ips, "0.0.0.0/0,::/0 for any"); return err })
 		c.on("disabled", "disabled", always(func() { r.Disabled = disabled }))
+		c.on("strict", "strict", always(func() { r.Strict = strict }))
 		c.on("label", "metadata.labels", always(func() { r.Metadata.Labels = labels }))
 	})
 }

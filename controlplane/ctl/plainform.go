@@ -159,6 +159,24 @@ func longEnums(md protoreflect.MessageDescriptor, plain map[string]any) (map[str
 				return nil, fmt.Errorf("%s: %w", name, err)
 			}
 			v = int32(n)
+		case fd.Message() != nil && fd.IsList():
+			items, ok := v.([]any)
+			if !ok {
+				break // protojson says what is wrong with it
+			}
+			long := make([]any, 0, len(items))
+			for i, item := range items {
+				sub, ok := item.(map[string]any)
+				if !ok {
+					return nil, fmt.Errorf("%s[%d]: want an object", name, i)
+				}
+				full, err := longEnums(fd.Message(), sub)
+				if err != nil {
+					return nil, fmt.Errorf("%s[%d]: %w", name, i, err)
+				}
+				long = append(long, full)
+			}
+			v = long
 		case fd.Message() != nil && !fd.IsMap() && !fd.IsList():
 			if sub, ok := v.(map[string]any); ok {
 				long, err := longEnums(fd.Message(), sub)

@@ -26,10 +26,21 @@ func TestPlainFormRoundTrip(t *testing.T) {
 		Weight:        50,
 		PriceRatioPpm: 1_250_000,
 		Timeouts:      &resourcev1.Timeouts{Idle: durationpb.New(90 * time.Second)},
+		Parameters: []*resourcev1.ParameterRule{
+			{Action: resourcev1.RuleAction_RULE_ACTION_SET, Path: "a.b", Value: `{"c":"d=e"}`},
+			{Action: resourcev1.RuleAction_RULE_ACTION_REMOVE, Path: "x"},
+		},
+		HeaderRules:   []*resourcev1.HeaderRule{{Action: resourcev1.RuleAction_RULE_ACTION_DEFAULT, Name: "X-A", Value: "b"}},
+		StatusMapping: map[uint32]uint32{529: 503},
+		StreamFormat:  resourcev1.StreamFormat_STREAM_FORMAT_ALWAYS,
+		SystemPrompt:  "be brief\nand kind",
 	}
+	account := &resourcev1.Account{Metadata: &resourcev1.Metadata{Name: "a"}, AccessKeyId: "AKIA", Exchange: &resourcev1.Exchange{
+		Method: resourcev1.ExchangeMethod_EXCHANGE_METHOD_AWS_ASSUME_ROLE, Role: "arn:aws:iam::123456789012:role/x",
+	}}
 	model := &resourcev1.Model{Metadata: &resourcev1.Metadata{Name: "m"},
 		Prices: &resourcev1.Prices{Input: 1_000_000_000_000_000, CachedInput: proto.Int64(0), Output: 3}}
-	for _, m := range []resource{channel, model} {
+	for _, m := range []resource{channel, account, model} {
 		raw, err := json.Marshal(toPlain(m, false))
 		if err != nil {
 			t.Fatal(err)
@@ -69,10 +80,14 @@ func TestFromPlainErrors(t *testing.T) {
 		plain map[string]any
 		want  string
 	}{
-		{"unknown field", map[string]any{"wieght": 1}, `unknown field "wieght" (there are base_url, disabled, groups, headers, metadata, ` +
-			`model_mapping, models, price_ratio_ppm, priority, provider, timeouts, weight)`},
-		{"unknown enum", map[string]any{"provider": "opnai"}, `provider: "opnai" is not one of openai`},
-		{"enum of another type", map[string]any{"provider": 3}, `provider: want one of openai`},
+		{"unknown field", map[string]any{"wieght": 1}, `unknown field "wieght" (there are api_version, base_url, disabled, groups, header_rules, ` +
+			`headers, metadata, model_mapping, models, parameters, preset, price_ratio_ppm, priority, project, provider, region, status_mapping, ` +
+			`stream_format, system_prompt, test_model, timeouts, weight)`},
+		{"in a list", map[string]any{"parameters": []any{map[string]any{"action": "put"}}},
+			`parameters[0]: action: "put" is not one of set, remove, default, rename`},
+		{"a list of something else", map[string]any{"header_rules": []any{"x"}}, `header_rules[0]: want an object`},
+		{"unknown enum", map[string]any{"provider": "opnai"}, `provider: "opnai" is not one of openai, anthropic, gemini, azure_openai, bedrock, vertex, openai_compatible`},
+		{"enum of another type", map[string]any{"provider": 3}, `provider: want one of openai, anthropic, gemini, azure_openai, bedrock, vertex, openai_compatible`},
 		{"nested", map[string]any{"timeouts": map[string]any{"idel": "3s"}}, `timeouts: unknown field "idel" (there are dial, first_byte, idle, tls)`},
 	}
 	for _, tt := range tests {

@@ -32,6 +32,8 @@ type kind struct {
 	// fields binds the flags of create and update; the returned function writes what was given into r and names the
 	// paths that changed.
 	fields func(fs *pflag.FlagSet) fieldReader
+	// offers registers the completions of those flags; nil = none.
+	offers func(c *cobra.Command)
 	// create overrides the plain create command; nil = the plain one.
 	create func(s *session, k kind) *cobra.Command
 	// further binds the flags that only create has; the returned function writes what they say into r. nil = none.
@@ -87,6 +89,9 @@ func createCommand(s *session, k kind) *cobra.Command {
 		Args:    cobra.ExactArgs(1),
 	}
 	read := k.fields(c.Flags())
+	if k.offers != nil {
+		k.offers(c)
+	}
 	further := func(resource) error { return nil }
 	if k.further != nil {
 		further = k.further(s, c)
@@ -209,6 +214,9 @@ func updateCommand(s *session, k kind) *cobra.Command {
 		ValidArgsFunction: completeNames(s, k),
 	}
 	read := k.fields(c.Flags())
+	if k.offers != nil {
+		k.offers(c)
+	}
 	c.Flags().StringVar(&etag, "etag", "", "change only if this is still its etag")
 	s.bindWait(c)
 	c.RunE = func(cmd *cobra.Command, args []string) error {

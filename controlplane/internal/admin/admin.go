@@ -74,7 +74,7 @@ type JoinTokens interface {
 	Delete(ctx context.Context, id string, actor store.Actor) error
 }
 
-// Deps are what the service works with. All fields but the last three are required.
+// Deps are what the service works with. All fields of the first block are required.
 type Deps struct {
 	Store   Store
 	Keyring Sealer
@@ -83,6 +83,8 @@ type Deps struct {
 	Usage   Usage
 	Tokens  JoinTokens
 
+	// Prober tests channels; without one TestChannel is not implemented.
+	Prober       Prober
 	Log          *slog.Logger                // nil = discard
 	Now          func() time.Time            // nil = time.Now
 	Interceptors []connect.ServerInterceptor // outside of all others, for instance metrics
@@ -96,6 +98,7 @@ type Service struct {
 	fleet        Fleet
 	usage        Usage
 	tokens       JoinTokens
+	prober       Prober
 	log          *slog.Logger
 	now          func() time.Time
 	interceptors []connect.ServerInterceptor
@@ -118,7 +121,7 @@ func New(d Deps) (*Service, error) {
 	}
 	s := &Service{
 		store: d.Store, sealer: d.Keyring, hasher: clientkey.NewHasher(d.Pepper),
-		fleet: d.Fleet, usage: d.Usage, tokens: d.Tokens,
+		fleet: d.Fleet, usage: d.Usage, tokens: d.Tokens, prober: d.Prober,
 		log: d.Log, now: d.Now, interceptors: d.Interceptors,
 		auth:      operator.NewAuthenticator(d.Store, operator.Procedures()),
 		validator: validator, filters: filters,

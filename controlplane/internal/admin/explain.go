@@ -24,7 +24,7 @@ func Explain(s *model.State, key *resourcev1.Key, modelName string, now time.Tim
 	if group == "" {
 		group = model.DefaultGroup
 	}
-	candidates, listed, reachable := candidatesOf(s, group, modelName)
+	candidates, listed, reachable := candidatesOf(s, group, modelName, now)
 	out := &adminv1.ExplainResponse{Group: group, Candidates: candidates, Revision: s.Revision()}
 	out.HttpStatus, out.Verdict = verdict(key, modelName, now, situation{
 		group: group, listed: listed, reachable: reachable,
@@ -109,7 +109,7 @@ type offer struct {
 }
 
 // candidatesOf lists every account of every channel that lists the model, best tier first, then by name.
-func candidatesOf(s *model.State, group, modelName string) (all []*adminv1.Candidate, listed, reachable bool) {
+func candidatesOf(s *model.State, group, modelName string, now time.Time) (all []*adminv1.Candidate, listed, reachable bool) {
 	var offers []offer
 	for r := range s.All(model.KindChannel) {
 		channel, ok := r.(*resourcev1.Channel)
@@ -126,7 +126,7 @@ func candidatesOf(s *model.State, group, modelName string) (all []*adminv1.Candi
 		if channel.GetDisabled() {
 			reasons = append(reasons, "the channel is disabled")
 		}
-		offers = append(offers, offersOf(s, channel, modelName, reasons)...)
+		offers = append(offers, offersOf(s, channel, modelName, now, reasons)...)
 	}
 	slices.SortStableFunc(offers, func(a, b offer) int {
 		return cmp.Or(
@@ -158,11 +158,8 @@ func inGroup(c *resourcev1.Channel, group string) bool {
 }
 
 // offersOf makes a candidate of each account of a channel; one without an account when it has none.
-func offersOf(s *model.State, channel *resourcev1.Channel, modelName string, reasons []string) []offer {
-	upstream := modelName
-	if to, ok := channel.GetModelMapping()[modelName]; ok {
-		upstream = to
-	}
+func offersOf(s *model.State, channel *resourcev1.Channel, modelName string, now time.Time, reasons []string) []offer {
+	upstream := model.UpstreamModel(channel.GetModelMapping(), modelName)
 	base := func(account string, more ...string) *adminv1.Candidate {
 		return &adminv1.Candidate{
 			Channel: channel.GetMetadata().GetName(), Account: account,
@@ -175,6 +172,8 @@ func offersOf(s *model.State, channel *resourcev1.Channel, modelName string, rea
 		var more []string
 		if a.GetDisabled() {
 			more = append(more, "the account is disabled")
+		} else if why := unexchanged(s, a, now); why != "" {
+			more = append(more, why)
 		}
 		c := base(a.GetMetadata().GetName(), more...)
 		c.Usable = len(c.GetReasons()) == 0

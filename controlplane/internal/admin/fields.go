@@ -22,6 +22,9 @@ func traitOf(fd protoreflect.FieldDescriptor) trait {
 	case "fairway.resource.v1.Key.mac",
 		"fairway.resource.v1.Operator.token_hash",
 		"fairway.resource.v1.Secret.sealed",
+		"fairway.resource.v1.Credential.secret",
+		"fairway.resource.v1.Credential.session_token",
+		"fairway.resource.v1.Credential.refresh_token",
 		"fairway.admin.v1.JoinToken.secret_hash":
 		return atRestOnly
 	case "fairway.resource.v1.Secret.value":

@@ -19,7 +19,7 @@ import (
 func packages() []protoreflect.FileDescriptor {
 	return []protoreflect.FileDescriptor{
 		resourcev1.File_fairway_resource_v1_account_proto, resourcev1.File_fairway_resource_v1_channel_proto,
-		resourcev1.File_fairway_resource_v1_group_proto, resourcev1.File_fairway_resource_v1_key_proto,
+		resourcev1.File_fairway_resource_v1_credential_proto, resourcev1.File_fairway_resource_v1_group_proto, resourcev1.File_fairway_resource_v1_key_proto,
 		resourcev1.File_fairway_resource_v1_metadata_proto, resourcev1.File_fairway_resource_v1_model_proto,
 		resourcev1.File_fairway_resource_v1_operator_proto, resourcev1.File_fairway_resource_v1_secret_proto,
 		resourcev1.File_fairway_resource_v1_settings_proto,
@@ -200,7 +200,7 @@ func TestRedactAllMessages(t *testing.T) {
 	for _, f := range packages() {
 		walk(f.Messages())
 	}
-	if types < 80 {
+	if types < 85 {
 		t.Errorf("walked %d messages only", types)
 	}
 }

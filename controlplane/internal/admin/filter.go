@@ -57,6 +57,9 @@ func newFilters() (*filters, error) {
 		programs: make(map[filterKey]*linked.Element),
 	}
 	for _, k := range model.Kinds() {
+		if k == model.KindCredential {
+			continue // nobody lists them
+		}
 		zero := model.Zero(k)
 		env, err := cel.NewEnv(
 			cel.CrossTypeNumericComparisons(true),
@@ -204,6 +207,9 @@ func kindOfType(a *ast.AST, e ast.Expr) types.Kind {
 // hiddenName says whether any resource has a hidden field of that name.
 func hiddenName(name string) bool {
 	for _, k := range model.Kinds() {
+		if k == model.KindCredential {
+			continue // not to be filtered; its fields share names with what may be
+		}
 		if hidesField(model.Zero(k).ProtoReflect().Descriptor(), protoreflect.Name(name)) {
 			return true
 		}

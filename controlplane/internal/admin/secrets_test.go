@@ -48,6 +48,7 @@ func TestNoSecretComesOut(t *testing.T) {
 	planted := map[string]string{
 		"first account's secret": canary + "first", "its new secret": canary + "second", "proxy secret": canary + "user:" + canary + "pw",
 		"secret of an embedded account": canary + "embedded", "refused secret": canary + "re\x01fused", "malformed JSON": canary + "json",
+		"key file": canary + "keyfile", "refused key file": canary + "badkeyfile", "exchanged token": canary + "exchanged",
 		"secret of a refused proxy": canary + "nocolon", "wrong token": operator54(), "url credentials": canary + "urlpw",
 	}
 
@@ -72,6 +73,18 @@ func TestNoSecretComesOut(t *testing.T) {
 	}); err != nil {
 		t.Fatal(err)
 	}
+
+	// A service account, and what its exchange gave.
+	if _, err := c.channels.CreateChannel(t.Context(), &adminv1.CreateChannelRequest{
+		Channel: &resourcev1.Channel{Metadata: named("vertex"), Provider: resourcev1.Provider_PROVIDER_VERTEX, Region: "global", Models: []string{"m"}},
+		Accounts: []*resourcev1.Account{{
+			Metadata: named("sa"), Secret: hidden(keyFile(t, planted["key file"])),
+			Exchange: &resourcev1.Exchange{Method: resourcev1.ExchangeMethod_EXCHANGE_METHOD_GOOGLE_SERVICE_ACCOUNT},
+		}},
+	}); err != nil {
+		t.Fatal(err)
+	}
+	exchanged := exchange(t, w, "sa", planted["exchanged token"])
 
 	// Once, and only in the reply to these calls, a secret is shown.
 	before := len(w.replies.String())
@@ -102,7 +115,10 @@ func TestNoSecretComesOut(t *testing.T) {
 	}
 
 	// Also hidden: what is kept of them.
-	atRest := map[string]string{"join token's hash": "canary-join-hash", "key's MAC": string(mac[:])}
+	atRest := map[string]string{
+		"join token's hash": "canary-join-hash", "key's MAC": string(mac[:]),
+		"ciphertext of a credential": string(exchanged.GetSecret().GetCiphertext()),
+	}
 	for r := range w.store.State().All(model.KindOperator) {
 		if o, ok := r.(*resourcev1.Operator); ok {
 			atRest["token hash of "+o.GetMetadata().GetName()] = string(o.GetTokenHash())
@@ -177,6 +193,9 @@ func readEverything(t *testing.T, w *world) {
 		try(c.fleet.ListJoinTokens(ctx, &adminv1.ListJoinTokensRequest{}))
 		try(c.usage.QueryUsage(ctx, &adminv1.QueryUsageRequest{}))
 		try(c.audit.ListAuditRecords(ctx, &adminv1.ListAuditRecordsRequest{}))
+		try(c.diagnostics.TestChannel(ctx, &adminv1.TestChannelRequest{Channel: "vertex"}))
+		try(c.channels.ListChannels(ctx, &adminv1.ListChannelsRequest{Filter: `channel.provider == 6 && channel.region == "global"`}))
+		try(c.accounts.ListAccounts(ctx, &adminv1.ListAccountsRequest{Filter: `account.exchange.method == 1`, OrderBy: "exchange.method desc"}))
 		try(c.diagnostics.Explain(ctx, &adminv1.ExplainRequest{Key: "k1", Model: "m"}))
 		if err := errors.Join(errs...); err != nil {
 			t.Fatalf("read: %v", err)
@@ -220,6 +239,27 @@ func failOnPurpose(t *testing.T, w *world, planted map[string]string) {
 	refuse(connect.CodeInvalidArgument, err)
 	_, err = w.as(planted["wrong token"]).keys.ListKeys(t.Context(), &adminv1.ListKeysRequest{})
 	refuse(connect.CodeUnauthenticated, err)
+
+	for _, value := range []string{
+		`{"type":"service_account","client_email":"e","private_key":"` + planted["refused key file"] + `"}`, "{" + planted["refused key file"] + "}",
+	} {
+		for _, a := range []*resourcev1.Account{
+			{Metadata: named("a2"), Channel: "c1", Secret: hidden(value)},
+			{Metadata: named("a2"), Channel: "vertex", Secret: hidden(value), Exchange: &resourcev1.Exchange{Method: 1}},
+		} {
+			_, err = c.accounts.CreateAccount(t.Context(), &adminv1.CreateAccountRequest{Account: a})
+			refuse(connect.CodeInvalidArgument, err)
+		}
+	}
+	// What is stored cannot be tried against fields that do not fit it.
+	_, err = c.accounts.UpdateAccount(t.Context(), &adminv1.UpdateAccountRequest{
+		Account: &resourcev1.Account{Metadata: named("sa")}, UpdateMask: mask("exchange"),
+	})
+	refuse(connect.CodeInvalidArgument, err)
+	for _, filter := range []string{`account.secret.sealed.key_id == "x"`, `account.secret.value == "x"`, `credential.secret == b"x"`} {
+		_, err = c.accounts.ListAccounts(t.Context(), &adminv1.ListAccountsRequest{Filter: filter})
+		refuse(connect.CodeInvalidArgument, err)
+	}
 
 	v := planted["malformed JSON"]
 	for _, body := range []string{

@@ -97,7 +97,7 @@ func (s *Service) finish(st *model.State, r model.Resource, prefix string) error
 	if err := s.validator.Validate(r); err != nil {
 		return invalid(prefix, err)
 	}
-	if err := checkSecrets(prefix, r); err != nil {
+	if err := checkSecrets(s.sealer, prefix, r); err != nil {
 		return err
 	}
 	if err := seal(s.sealer, r); err != nil {

@@ -8,8 +8,20 @@ import (
 	syncv1 "fairway/pkg/gen/fairway/sync/v1"
 )
 
+// Channel builds a channel as proxies hold it, without the groups that are not there.
+func (b *Builder) Channel(s *model.State, c *resourcev1.Channel) (*syncv1.ChannelState, error) {
+	var missing []Ref
+	return b.channel(s, withDefaults(c), &missing)
+}
+
+// Account builds an account as proxies hold it.
+func (b *Builder) Account(s *model.State, a *resourcev1.Account) (*syncv1.AccountState, error) {
+	var missing []Ref
+	return b.account(s, withDefaults(a), &missing)
+}
+
 func (b *Builder) channel(s *model.State, c *resourcev1.Channel, missing *[]Ref) (*syncv1.ChannelState, error) {
-	base, err := model.BaseURL(c.GetBaseUrl())
+	base, err := model.Endpoint(c)
 	if err != nil {
 		return nil, fmt.Errorf("base_url: %w", err)
 	}
@@ -23,20 +35,45 @@ func (b *Builder) channel(s *model.State, c *resourcev1.Channel, missing *[]Ref)
 	return &syncv1.ChannelState{
 		Name:             c.GetMetadata().GetName(),
 		Provider:         int32(c.GetProvider()),
+		Preset:           c.GetPreset(),
 		BaseUrl:          base,
+		ApiVersion:       c.GetApiVersion(),
+		Region:           c.GetRegion(),
+		Project:          c.GetProject(),
 		Models:           c.GetModels(),
-		ModelMapping:     c.GetModelMapping(),
+		ModelMapping:     model.ResolveMapping(c.GetModelMapping()),
 		GroupIds:         groups,
 		Priority:         c.GetPriority(),
 		Weight:           c.GetWeight(),
 		Disabled:         c.GetDisabled(),
 		Headers:          c.GetHeaders(),
+		HeaderRules:      headerRules(c.GetHeaderRules()),
+		Parameters:       parameters(c.GetParameters()),
+		SystemPrompt:     c.GetSystemPrompt(),
+		StatusMapping:    c.GetStatusMapping(),
+		StreamFormat:     int32(c.GetStreamFormat()),
 		PriceRatioPpm:    c.GetPriceRatioPpm(),
 		DialTimeout:      t.GetDial(),
 		TlsTimeout:       t.GetTls(),
 		FirstByteTimeout: t.GetFirstByte(),
 		IdleTimeout:      t.GetIdle(),
 	}, nil
+}
+
+func parameters(rules []*resourcev1.ParameterRule) []*syncv1.ParameterRule {
+	out := make([]*syncv1.ParameterRule, 0, len(rules))
+	for _, r := range rules {
+		out = append(out, &syncv1.ParameterRule{Action: int32(r.GetAction()), Path: r.GetPath(), Value: r.GetValue()})
+	}
+	return out
+}
+
+func headerRules(rules []*resourcev1.HeaderRule) []*syncv1.HeaderRule {
+	out := make([]*syncv1.HeaderRule, 0, len(rules))
+	for _, r := range rules {
+		out = append(out, &syncv1.HeaderRule{Action: int32(r.GetAction()), Name: r.GetName(), Value: r.GetValue()})
+	}
+	return out
 }
 
 func (b *Builder) account(s *model.State, a *resourcev1.Account, missing *[]Ref) (*syncv1.AccountState, error) {
@@ -51,20 +88,43 @@ func (b *Builder) account(s *model.State, a *resourcev1.Account, missing *[]Ref)
 	}
 	id := a.GetMetadata().GetId()
 	var err error
-	if state.Secret, err = b.open(a.GetSecret(), id, "secret"); err != nil {
+	if state.ProxySecret, err = b.open(a.GetProxySecret().GetSealed(), model.KindAccount, id, "proxy_secret"); err != nil {
 		return nil, err
 	}
-	if state.ProxySecret, err = b.open(a.GetProxySecret(), id, "proxy_secret"); err != nil {
+	if a.GetExchange() != nil {
+		return state, b.exchanged(s, a, state)
+	}
+	state.AccessKeyId = a.GetAccessKeyId()
+	if state.Secret, err = b.open(a.GetSecret().GetSealed(), model.KindAccount, id, "secret"); err != nil {
 		return nil, err
 	}
 	return state, nil
 }
 
-func (b *Builder) open(v *resourcev1.Secret, id, field string) (string, error) {
-	if v.GetSealed() == nil {
+// exchanged puts in what the account's exchange gave. What it is made with stays here: proxies have no use for it.
+func (b *Builder) exchanged(s *model.State, a *resourcev1.Account, state *syncv1.AccountState) error {
+	state.Exchanged = true
+	c := model.CredentialOf(s, a)
+	if c == nil {
+		return nil
+	}
+	id := a.GetMetadata().GetId()
+	var err error
+	if state.Secret, err = b.open(c.GetSecret(), model.KindCredential, id, "secret"); err != nil {
+		return err
+	}
+	if state.SessionToken, err = b.open(c.GetSessionToken(), model.KindCredential, id, "session_token"); err != nil {
+		return err
+	}
+	state.AccessKeyId, state.SecretExpireTime, state.Project = c.GetAccessKeyId(), c.GetExpireTime(), c.GetProject()
+	return nil
+}
+
+func (b *Builder) open(v *resourcev1.SealedValue, kind model.Kind, id, field string) (string, error) {
+	if v == nil {
 		return "", nil
 	}
-	plain, err := b.Open(v.GetSealed(), string(model.KindAccount), id, field)
+	plain, err := b.Open(v, string(kind), id, field)
 	if err != nil {
 		return "", fmt.Errorf("open %s: %w", field, err)
 	}
@@ -81,6 +141,7 @@ func group(s *model.State, g *resourcev1.Group) *syncv1.GroupState {
 		Name:          g.GetMetadata().GetName(),
 		Strategy:      int32(strategy),
 		PriceRatioPpm: g.GetPriceRatioPpm(),
+		Strict:        g.GetStrict(),
 	}
 }
 
@@ -100,6 +161,7 @@ func key(s *model.State, k *resourcev1.Key, missing *[]Ref) *syncv1.KeyState {
 		Models:     k.GetModels(),
 		AllowedIps: k.GetAllowedIps(),
 		Mac:        k.GetMac(),
+		Strict:     k.GetStrict(),
 	}
 }
 

@@ -23,8 +23,8 @@ const SettingsID = "settings"
 
 // Builder builds. It is safe for concurrent use when Open is.
 type Builder struct {
-	// Open returns what is sealed in v. It is called with kind "account", the account's id and the field "secret" or
-	// "proxy_secret".
+	// Open returns what is sealed in v. It is called with kind "account" or "credential", the account's id and the field:
+	// "secret" or "proxy_secret", of a credential "secret" or "session_token".
 	Open func(v *resourcev1.SealedValue, kind, id, field string) (string, error)
 	// Pepper is the key of the MACs of all client keys. It travels in the settings.
 	Pepper []byte
@@ -68,6 +68,15 @@ func KindOf(k model.Kind) (syncv1.Kind, bool) {
 	}
 }
 
+// Within returns the kind that carries resources of the kind k to proxies: its own, but for what has no life of its own.
+// A credential travels inside its account, which has the same id.
+func Within(k model.Kind) model.Kind {
+	if k == model.KindCredential {
+		return model.KindAccount
+	}
+	return k
+}
+
 // StoredKind is the reverse of KindOf; "" for a kind that has none.
 func StoredKind(k syncv1.Kind) model.Kind {
 	for _, m := range model.Kinds() {
@@ -104,7 +113,7 @@ func (b *Builder) Change(s *model.State, c model.Change) (*syncv1.Change, bool, 
 		}
 		return nil, true, fmt.Errorf("build %s %s: %w", c.Kind, c.ID, err)
 	}
-	change, err := marshal(kind, c.ID, model.Version(c.New), body)
+	change, err := marshal(kind, c.ID, version(s, c.New), body)
 	if err != nil {
 		return nil, true, fmt.Errorf("build %s %s: %w", c.Kind, c.ID, err)
 	}
@@ -112,6 +121,17 @@ func (b *Builder) Change(s *model.State, c model.Change) (*syncv1.Change, bool, 
 		return change, true, &UnresolvedError{Refs: missing}
 	}
 	return change, true, nil
+}
+
+// version is that of all that a published resource is made of.
+func version(s *model.State, r model.Resource) int64 {
+	v := model.Version(r)
+	if a, ok := r.(*resourcev1.Account); ok {
+		if c := model.CredentialOf(s, a); c != nil {
+			v = max(v, model.Version(c))
+		}
+	}
+	return v
 }
 
 // Settings builds the one settings resource, from defaults (version 0) while none is stored.

@@ -79,6 +79,37 @@ func TestChange(t *testing.T) {
 			Disabled: true, Headers: map[string]string{"X-A": "b"}, PriceRatioPpm: 5,
 			DialTimeout: seconds(1), TlsTimeout: seconds(2), FirstByteTimeout: seconds(3), IdleTimeout: seconds(4),
 		}},
+		{"channel of another provider", &resourcev1.Channel{
+			Metadata: meta("x", "c"), Provider: resourcev1.Provider_PROVIDER_VERTEX, Region: "global", Project: "p", Models: []string{"a"},
+			ModelMapping: map[string]string{"a": "b", "b": "c", "d": "d"}, SystemPrompt: "be kind", StatusMapping: map[uint32]uint32{529: 503},
+			Parameters:   []*resourcev1.ParameterRule{{Action: 1, Path: "a.b", Value: "1"}, {Action: 2, Path: "c"}},
+			HeaderRules:  []*resourcev1.HeaderRule{{Action: 3, Name: "X-A", Value: "b"}},
+			StreamFormat: resourcev1.StreamFormat_STREAM_FORMAT_NEVER, TestModel: "a",
+		}, syncv1.Kind_KIND_CHANNEL, &syncv1.ChannelState{
+			Name: "c", Provider: 6, Region: "global", Project: "p", BaseUrl: "https://aiplatform.googleapis.com", Models: []string{"a"},
+			ModelMapping: map[string]string{"a": "c", "b": "c", "d": "d"}, SystemPrompt: "be kind", StatusMapping: map[uint32]uint32{529: 503},
+			Parameters:  []*syncv1.ParameterRule{{Action: 1, Path: "a.b", Value: "1"}, {Action: 2, Path: "c"}},
+			HeaderRules: []*syncv1.HeaderRule{{Action: 3, Name: "X-A", Value: "b"}}, StreamFormat: 2,
+			GroupIds: []string{"g0"}, Weight: 100, PriceRatioPpm: 1_000_000,
+			DialTimeout: seconds(10), TlsTimeout: seconds(10), FirstByteTimeout: seconds(300), IdleTimeout: seconds(120),
+		}},
+		{"channel of a preset", &resourcev1.Channel{
+			Metadata: meta("x", "c"), Provider: resourcev1.Provider_PROVIDER_OPENAI_COMPATIBLE, Preset: "deepseek",
+			Timeouts: &resourcev1.Timeouts{Dial: seconds(1), Tls: seconds(2), FirstByte: seconds(3), Idle: seconds(4)},
+		}, syncv1.Kind_KIND_CHANNEL, &syncv1.ChannelState{
+			Name: "c", Provider: 7, Preset: "deepseek", BaseUrl: "https://api.deepseek.com", GroupIds: []string{"g0"}, Weight: 100, PriceRatioPpm: 1_000_000,
+			DialTimeout: seconds(1), TlsTimeout: seconds(2), FirstByteTimeout: seconds(3), IdleTimeout: seconds(4),
+		}},
+		{"account with an AWS key", &resourcev1.Account{Metadata: meta("x", "a"), Channel: "main", Secret: sealed("s"), AccessKeyId: "AKIA"},
+			syncv1.Kind_KIND_ACCOUNT, &syncv1.AccountState{Name: "a", ChannelId: "c0", Weight: 100, Secret: "account|x|secret|s", AccessKeyId: "AKIA"}},
+		{"account before its exchange", &resourcev1.Account{
+			Metadata: meta("x", "a"), Channel: "main", Secret: sealed("s"), AccessKeyId: "AKIA", Exchange: &resourcev1.Exchange{Method: 3},
+		}, syncv1.Kind_KIND_ACCOUNT, &syncv1.AccountState{Name: "a", ChannelId: "c0", Weight: 100, Exchanged: true}},
+		{"strict group", &resourcev1.Group{Metadata: meta("x", "g"), Strict: true}, syncv1.Kind_KIND_GROUP, &syncv1.GroupState{
+			Name: "g", Strategy: int32(resourcev1.Strategy_STRATEGY_WEIGHTED_RANDOM), PriceRatioPpm: 1_000_000, Strict: true,
+		}},
+		{"strict key", &resourcev1.Key{Metadata: meta("x", "k"), Strict: true}, syncv1.Kind_KIND_KEY,
+			&syncv1.KeyState{Name: "k", GroupId: "g0", Strict: true}},
 		{"account", &resourcev1.Account{
 			Metadata: meta("x", "a"), Channel: "main", Secret: sealed("s"), ProxyUrl: "http://p:1", ProxySecret: sealed("ps"),
 			Organization: "org",
@@ -229,6 +260,60 @@ func TestSettings(t *testing.T) {
 	}
 }
 
+// An exchanged credential travels inside its account, with the version of whichever changed last; one that was exchanged
+// from something else does not.
+func TestExchanged(t *testing.T) {
+	a := &resourcev1.Account{
+		Metadata: meta("x", "a"), Channel: "main", Secret: sealed("long-lived"), Exchange: &resourcev1.Exchange{Method: 3, Role: "r"}, AccessKeyId: "AKIA",
+	}
+	expire := timestamppb.New(time.Unix(100, 0))
+	credential := func(etag string, source []byte) *resourcev1.Credential {
+		return &resourcev1.Credential{
+			Metadata: &resourcev1.Metadata{Id: "x", Name: "x", Etag: etag}, Source: source, Secret: sealed("s").GetSealed(), SessionToken: sealed("t").GetSealed(),
+			RefreshToken: sealed("broken").GetSealed(), AccessKeyId: "ASIA", ExpireTime: expire, Project: "p",
+		}
+	}
+	full := &syncv1.AccountState{
+		Name: "a", ChannelId: "c0", Weight: 100, Exchanged: true, Secret: "credential|x|secret|s", SessionToken: "credential|x|session_token|t",
+		AccessKeyId: "ASIA", SecretExpireTime: expire, Project: "p",
+	}
+	bare := &syncv1.AccountState{Name: "a", ChannelId: "c0", Weight: 100, Exchanged: true}
+	changed := proto.CloneOf(a)
+	changed.Exchange.Role = "other"
+	for name, tt := range map[string]struct {
+		a       *resourcev1.Account
+		c       *resourcev1.Credential
+		want    *syncv1.AccountState
+		version int64
+	}{
+		"newer than the account": {a, credential("8", model.CredentialSource(a)), full, 8},
+		"older than the account": {a, credential("6", model.CredentialSource(a)), full, 7},
+		"from something else":    {changed, credential("8", model.CredentialSource(a)), bare, 7},
+		"from nowhere":           {a, credential("8", nil), bare, 7},
+	} {
+		got, _, err := newBuilder().Change(newState(tt.a, tt.c), model.Change{Kind: model.KindAccount, ID: "x", New: tt.a})
+		if err != nil {
+			t.Fatal(err)
+		}
+		var body syncv1.AccountState
+		if err := proto.Unmarshal(got.GetBody(), &body); err != nil {
+			t.Fatal(err)
+		}
+		if d := cmp.Diff(tt.want, &body, protocmp.Transform()); d != "" || got.GetVersion() != tt.version {
+			t.Errorf("%s: version %d, want %d (-want +got):\n%s", name, got.GetVersion(), tt.version, d)
+		}
+		if bytes.Contains(got.GetBody(), []byte("long-lived")) {
+			t.Errorf("%s: proxies get what is exchanged", name)
+		}
+	}
+	if got, ok, err := newBuilder().Change(newState(a), model.Change{Kind: model.KindCredential, ID: "x", New: credential("8", nil)}); got != nil || ok || err != nil {
+		t.Errorf("a credential by itself = %v, %v, %v, want nothing", got, ok, err)
+	}
+	if Within(model.KindCredential) != model.KindAccount || Within(model.KindKey) != model.KindKey {
+		t.Error("a credential is carried by something else than its account, or a key by another kind")
+	}
+}
+
 // Two replicas that see one state publish the same bytes, whatever order their maps have.
 func TestDeterministic(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
@@ -253,7 +338,7 @@ func TestDeterministic(t *testing.T) {
 func TestKinds(t *testing.T) {
 	for _, k := range model.Kinds() {
 		published, ok := KindOf(k)
-		if ok != (k != model.KindOperator) {
+		if ok != (k != model.KindOperator && k != model.KindCredential) {
 			t.Errorf("%s is published: %v", k, ok)
 		}
 		if ok && StoredKind(published) != k {

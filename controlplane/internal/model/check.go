@@ -3,9 +3,7 @@ package model
 import (
 	"fmt"
 	"net/netip"
-	"net/url"
 	"sort"
-	"strconv"
 	"strings"
 
 	"fairway/pkg/fault"
@@ -36,7 +34,7 @@ func Check(s *State, r Resource) error {
 	}
 	switch r := r.(type) {
 	case *resourcev1.Channel:
-		return checkChannel(r)
+		return checkChannel(s, r)
 	case *resourcev1.Account:
 		return checkAccount(s, r)
 	case *resourcev1.Key:
@@ -65,123 +63,6 @@ func checkMetadata(s *State, r Resource) error {
 	}
 	if old, ok := s.Get(k, r.GetMetadata().GetId()); ok && old.GetMetadata().GetName() != name {
 		return invalid("metadata.name", "is fixed at creation")
-	}
-	return nil
-}
-
-func checkChannel(c *resourcev1.Channel) error {
-	if c.GetProvider() != resourcev1.Provider_PROVIDER_OPENAI {
-		return invalid("provider", "is not a known provider")
-	}
-	if _, err := BaseURL(c.GetBaseUrl()); err != nil {
-		return invalid("base_url", "%s", err)
-	}
-	serves := make(map[string]bool, len(c.GetModels()))
-	for _, m := range c.GetModels() {
-		serves[m] = true
-	}
-	for _, from := range sortedKeys(c.GetModelMapping()) {
-		if !serves[from] {
-			return invalid("model_mapping", "maps %q, which is not in models", from)
-		}
-	}
-	return checkHeaders(c.GetHeaders())
-}
-
-// checkHeaders refuses headers that the relay owns, that carry credentials, or that could break out of the request.
-func checkHeaders(headers map[string]string) error {
-	seen := make(map[string]bool, len(headers))
-	for _, name := range sortedKeys(headers) {
-		lower := strings.ToLower(name)
-		switch {
-		case !isToken(name):
-			return invalid("headers", "%q is not a header name", name)
-		case seen[lower]:
-			return invalid("headers", "%q is there twice", name)
-		case ownedHeader(lower):
-			return invalid("headers", "%q belongs to the relay and cannot be set", name)
-		case credentialHeader(lower):
-			return invalid("headers", "%q carries a credential; credentials belong to accounts", name)
-		}
-		seen[lower] = true
-		value := headers[name]
-		for i := range len(value) {
-			if value[i] < ' ' || value[i] > '~' {
-				return invalid("headers", "the value of %q has a character outside visible ASCII", name)
-			}
-		}
-	}
-	return nil
-}
-
-func isToken(name string) bool {
-	for i := range len(name) {
-		c := name[i]
-		if (c < 'a' || c > 'z') && (c < 'A' || c > 'Z') && (c < '0' || c > '9') && c != '-' {
-			return false
-		}
-	}
-	return name != ""
-}
-
-// ownedHeader lists what frames or routes a request: RFC 9110 section 7.6.1 (hop by hop), RFC 9112 section 6 (length)
-// and the encodings that metering has to be able to read.
-func ownedHeader(lower string) bool {
-	switch lower {
-	case "host", "content-length", "transfer-encoding", "connection", "keep-alive", "te", "trailer", "upgrade",
-		"proxy-connection", "proxy-authenticate", "expect", "content-encoding", "accept-encoding", "content-type",
-		"http2-settings", "range":
-		return true
-	default:
-		return false
-	}
-}
-
-func credentialHeader(lower string) bool {
-	switch lower {
-	case "authorization", "proxy-authorization", "api-key", "x-api-key", "x-goog-api-key", "cookie":
-		return true
-	default:
-		return false
-	}
-}
-
-func checkAccount(s *State, a *resourcev1.Account) error {
-	if old, ok := s.Get(KindAccount, a.GetMetadata().GetId()); ok {
-		if old, ok := old.(*resourcev1.Account); ok && old.GetChannel() != a.GetChannel() {
-			return invalid("channel", "is fixed at creation")
-		}
-	}
-	hasSecret := a.GetProxySecret().GetValue() != "" || a.GetProxySecret().GetSealed() != nil
-	if a.GetProxyUrl() == "" {
-		if hasSecret {
-			return invalid("proxy_secret", "is set without a proxy_url")
-		}
-		return nil
-	}
-	return checkProxyURL(a.GetProxyUrl())
-}
-
-func checkProxyURL(raw string) error {
-	u, err := url.Parse(raw)
-	if err != nil {
-		return invalid("proxy_url", "is not a URL")
-	}
-	switch {
-	case u.Scheme != "http" && u.Scheme != "socks5":
-		return invalid("proxy_url", "must start with http:// or socks5://")
-	case u.User != nil:
-		return invalid("proxy_url", "must not carry credentials; they belong in proxy_secret")
-	case u.Opaque != "" || (u.Path != "" && u.Path != "/") || u.RawQuery != "" || u.ForceQuery || strings.Contains(raw, "#"):
-		return invalid("proxy_url", "must be scheme://host:port and nothing more")
-	}
-	host := strings.ToLower(u.Hostname())
-	ip, err := netip.ParseAddr(host)
-	if (err != nil && (!validHostname(host) || strings.HasPrefix(u.Host, "["))) || ip.Zone() != "" {
-		return invalid("proxy_url", "has a malformed host")
-	}
-	if n, err := strconv.ParseUint(u.Port(), 10, 16); err != nil || n == 0 {
-		return invalid("proxy_url", "needs a port in 1-65535")
 	}
 	return nil
 }

@@ -25,6 +25,8 @@ const (
 	KindModel    Kind = "model"
 	KindOperator Kind = "operator"
 	KindSettings Kind = "settings"
+	// KindCredential is what an account's exchange gave: the leader's to write, and nobody's to ask for.
+	KindCredential Kind = "credential"
 )
 
 const (
@@ -34,11 +36,11 @@ const (
 	DefaultGroup = "default"
 )
 
-const kindCount = 7
+const kindCount = 8
 
 // Kinds returns all kinds; those that others refer to come before those that refer.
 func Kinds() []Kind {
-	return []Kind{KindSettings, KindGroup, KindChannel, KindAccount, KindKey, KindModel, KindOperator}
+	return []Kind{KindSettings, KindGroup, KindChannel, KindAccount, KindCredential, KindKey, KindModel, KindOperator}
 }
 
 // index places a kind in the arrays of a State; -1 for an unknown kind.
@@ -58,6 +60,8 @@ func (k Kind) index() int {
 		return 5
 	case KindOperator:
 		return 6
+	case KindCredential:
+		return 7
 	default:
 		return -1
 	}
@@ -90,6 +94,8 @@ func Zero(k Kind) Resource {
 		return &resourcev1.Operator{Metadata: m}
 	case KindSettings:
 		return &resourcev1.Settings{Metadata: m}
+	case KindCredential:
+		return &resourcev1.Credential{Metadata: m}
 	default:
 		return nil
 	}
@@ -112,6 +118,8 @@ func KindOf(r Resource) Kind {
 		return KindOperator
 	case *resourcev1.Settings:
 		return KindSettings
+	case *resourcev1.Credential:
+		return KindCredential
 	default:
 		return ""
 	}

@@ -79,10 +79,12 @@ func Procedures() map[string]Rule {
 		adminv1connect.UsageServiceQueryUsageProcedure:       viewer,
 		adminv1connect.AuditServiceListAuditRecordsProcedure: viewer,
 		adminv1connect.DiagnosticsServiceExplainProcedure:    viewer,
-		reflection(grpcreflect.ReflectV1ServiceName):         viewer,
-		reflection(grpcreflect.ReflectV1AlphaServiceName):    viewer,
-		"/" + grpchealth.HealthV1ServiceName + "/" + "Check": anybody, // probes hold no token, and the answer is one word
-		"/" + grpchealth.HealthV1ServiceName + "/" + "Watch": anybody,
+		// A test spends the account's money.
+		adminv1connect.DiagnosticsServiceTestChannelProcedure: operator,
+		reflection(grpcreflect.ReflectV1ServiceName):          viewer,
+		reflection(grpcreflect.ReflectV1AlphaServiceName):     viewer,
+		"/" + grpchealth.HealthV1ServiceName + "/" + "Check":  anybody, // probes hold no token, and the answer is one word
+		"/" + grpchealth.HealthV1ServiceName + "/" + "Watch":  anybody,
 	}
 }
 

@@ -68,7 +68,7 @@ func (p *Publisher) load(next *model.State) {
 	a := assembly{p: p, next: next, edit: emptyState(next.Lineage()).edit(next.Revision()), whole: true}
 	a.add(change{kind: model.KindSettings})
 	for _, k := range model.Kinds() {
-		if k == model.KindSettings {
+		if k == model.KindSettings || build.Within(k) != k {
 			continue
 		}
 		for r := range next.All(k) {
@@ -122,6 +122,7 @@ func (a *assembly) touch(r ref) {
 
 // add builds a resource as it is in the next state and takes it in if it differs from what is published.
 func (a *assembly) add(c change) {
+	c.kind = build.Within(c.kind)
 	kind, ok := build.KindOf(c.kind)
 	if !ok {
 		return

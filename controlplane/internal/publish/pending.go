@@ -123,7 +123,7 @@ func (p *pending) wait(now, last time.Time, size int, awaited bool) time.Duratio
 func urgent(c model.Change) bool {
 	switch c.Kind {
 	case model.KindChannel, model.KindAccount, model.KindKey:
-	case model.KindGroup, model.KindModel, model.KindOperator, model.KindSettings:
+	case model.KindGroup, model.KindModel, model.KindOperator, model.KindSettings, model.KindCredential:
 		return false
 	default:
 		return false

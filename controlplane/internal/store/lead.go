@@ -17,6 +17,9 @@ type Fence struct {
 	revision int64
 }
 
+// Revision is when the leadership began. Whatever those before it wrote under their fences is of an earlier revision.
+func (f Fence) Revision() int64 { return f.revision }
+
 func (f Fence) guard() guard {
 	return guard{
 		cmp:  clientv3.Compare(clientv3.CreateRevision(f.key), "=", f.revision),

@@ -119,8 +119,13 @@ func (g *Gateway) probeWith(ctx context.Context, a *snapshot.Account, model stri
 func unreached(err error) *syncv1.ProbeResult {
 	what := "url"
 	var u *upstream.Error
-	if errors.As(err, &u) && u.Phase >= upstream.PhaseFirstByte {
-		what = "upstream"
+	if errors.As(err, &u) {
+		switch {
+		case u.Timeout || u.Aborted:
+			what = "timeout"
+		case u.Phase >= upstream.PhaseFirstByte:
+			what = "upstream"
+		}
 	}
 	return &syncv1.ProbeResult{What: what, Detail: clip(err.Error(), 500)}
 }

@@ -9,14 +9,23 @@ import (
 	"time"
 )
 
-// apiError is an error as OpenAI writes it. Empty param and code are null.
+// apiError is an error as OpenAI writes it; voice.go has the other ways. Empty param and code are null.
 type apiError struct {
 	status  int
 	kind    string
 	code    string
 	param   string
 	message string
+	// form writes the body as another API does, and may set headers; nil = OpenAI's envelope.
+	form errorForm
+	// told says that a behaviour asked for the error, not a mistake of the request.
+	told bool
+	// details are Google's, as JSON; empty = none.
+	details string
 }
+
+// errorForm is how an API writes an error.
+type errorForm func(e *apiError, h http.Header) []byte
 
 func badRequest(code, param, format string, args ...any) *apiError {
 	return &apiError{
@@ -27,7 +36,7 @@ func badRequest(code, param, format string, args ...any) *apiError {
 
 // faultOf is the error that a behaviour asks for.
 func faultOf(status int, code string) *apiError {
-	e := &apiError{status: status, kind: "invalid_request_error", code: code}
+	e := &apiError{status: status, kind: "invalid_request_error", code: code, told: true}
 	switch {
 	case status == http.StatusTooManyRequests && code == "insufficient_quota":
 		e.kind = "insufficient_quota"
@@ -72,9 +81,14 @@ func (e *apiError) envelope() []byte {
 
 // write answers with the error. A failed write has no one to be told to.
 func (e *apiError) write(w http.ResponseWriter, retryAfter time.Duration) {
-	body := e.envelope()
 	h := w.Header()
 	h.Set("Content-Type", "application/json")
+	var body []byte
+	if e.form != nil {
+		body = e.form(e, h)
+	} else {
+		e, body = voiceOf(w).render(e, retryAfter, requestID(w))
+	}
 	h.Set("Content-Length", strconv.Itoa(len(body)))
 	if retryAfter > 0 {
 		h.Set("Retry-After", strconv.FormatInt(int64(math.Ceil(retryAfter.Seconds())), 10))

@@ -1,7 +1,9 @@
 package fakellm
 
 import (
+	"encoding/base64"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"strconv"
 	"strings"
@@ -18,6 +20,14 @@ type chatRequest struct {
 	ToolChoice          json.RawMessage   `json:"tool_choice"`
 	ParallelToolCalls   *bool             `json:"parallel_tool_calls"`
 	Metadata            map[string]string `json:"metadata"`
+	ReasoningEffort     string            `json:"reasoning_effort"`
+	ResponseFormat      struct {
+		Type       string `json:"type"`
+		JSONSchema struct {
+			Name   string          `json:"name"`
+			Schema json.RawMessage `json:"schema"`
+		} `json:"json_schema"`
+	} `json:"response_format"`
 }
 
 type streamOptions struct {
@@ -25,37 +35,82 @@ type streamOptions struct {
 }
 
 type chatMessage struct {
-	Role    string      `json:"role"`
-	Content messageText `json:"content"`
+	Role       string         `json:"role"`
+	Content    messageContent `json:"content"`
+	ToolCallID string         `json:"tool_call_id"`
+	ToolCalls  []struct {
+		ID string `json:"id"`
+	} `json:"tool_calls"`
 }
 
-// messageText is the text of a message whose content is a string, null, or a list of parts.
-type messageText string
+// messageContent is what a message says: a string, null, or a list of parts.
+type messageContent struct {
+	text  string
+	image int // bytes of the last image
+}
 
-func (t *messageText) UnmarshalJSON(raw []byte) error {
-	var text string
-	if err := json.Unmarshal(raw, &text); err == nil {
-		*t = messageText(text)
+func (c *messageContent) UnmarshalJSON(raw []byte) error {
+	if json.Unmarshal(raw, &c.text) == nil {
 		return nil
 	}
 	var parts []struct {
-		Text string `json:"text"`
+		Type     string `json:"type"`
+		Text     string `json:"text"`
+		ImageURL struct {
+			URL string `json:"url"`
+		} `json:"image_url"`
 	}
 	if err := json.Unmarshal(raw, &parts); err != nil {
 		return fmt.Errorf("decode message content: %w", err)
 	}
-	texts := make([]string, len(parts))
-	for i, part := range parts {
-		texts[i] = part.Text
+	texts := make([]string, 0, len(parts))
+	for _, part := range parts {
+		texts = append(texts, part.Text)
+		if part.Type == "image_url" {
+			size, err := imageSize(part.ImageURL.URL)
+			if err != nil {
+				return err
+			}
+			c.image = size
+		}
 	}
-	*t = messageText(strings.Join(texts, " "))
+	c.text = strings.Join(texts, " ")
 	return nil
 }
 
+// imageSize is how many bytes an image has that comes as a data URL. Any other URL is not fetched: its own length
+// stands for what is behind it.
+func imageSize(url string) (int, error) {
+	rest, inline := strings.CutPrefix(url, "data:")
+	if !inline {
+		if !strings.HasPrefix(url, "https://") && !strings.HasPrefix(url, "http://") {
+			return 0, errors.New("an image's URL is neither http, https nor data")
+		}
+		return len(url), nil
+	}
+	media, encoded, found := strings.Cut(rest, ";base64,")
+	if !found || !strings.HasPrefix(media, "image/") {
+		return 0, errors.New("an image's data URL is not data:image/…;base64,…")
+	}
+	raw, err := base64.StdEncoding.DecodeString(encoded)
+	if err != nil {
+		return 0, fmt.Errorf("decode an image: %w", err)
+	}
+	return len(raw), nil
+}
+
 func decodeChat(body []byte) (answer, *apiError) {
+	c, fault := decodeChatAnswer(body)
+	if fault != nil {
+		return answer{}, fault
+	}
+	return answer{model: c.model, stream: c.stream, usage: c.usage, whole: c.whole, events: c.events}, nil
+}
+
+func decodeChatAnswer(body []byte) (chatAnswer, *apiError) {
 	var r chatRequest
 	if fault := decodeInto(body, &r); fault != nil {
-		return answer{}, fault
+		return chatAnswer{}, fault
 	}
 	limit, param := r.MaxCompletionTokens, "max_completion_tokens"
 	if limit == nil {
@@ -63,45 +118,95 @@ func decodeChat(body []byte) (answer, *apiError) {
 	}
 	switch {
 	case r.Model == "":
-		return answer{}, badRequest("missing_required_parameter", "model", "you must provide a model parameter")
+		return chatAnswer{}, badRequest("missing_required_parameter", "model", "you must provide a model parameter")
 	case len(r.Messages) == 0:
-		return answer{}, badRequest("missing_required_parameter", "messages", "Missing required parameter: 'messages'.")
+		return chatAnswer{}, badRequest("missing_required_parameter", "messages", "Missing required parameter: 'messages'.")
 	case r.StreamOptions != nil && !r.Stream:
-		return answer{}, badRequest("invalid_value", "stream_options",
+		return chatAnswer{}, badRequest("invalid_value", "stream_options",
 			"The 'stream_options' parameter is only allowed when 'stream' is enabled.")
 	}
 	if fault := checkLimit(param, limit); fault != nil {
-		return answer{}, fault
+		return chatAnswer{}, fault
 	}
-	c := chatAnswer{model: r.Model, includeUsage: r.StreamOptions != nil && r.StreamOptions.IncludeUsage}
-	for _, m := range r.Messages {
-		c.usage.input += words(string(m.Content))
+	ask, fault := r.prompt(limit)
+	if fault != nil {
+		return chatAnswer{}, fault
 	}
-	c.calls = r.toolCalls()
-	if len(c.calls) > 0 {
+	said := ask.say()
+	c := chatAnswer{
+		model: r.Model, stream: r.Stream, parts: said.parts, calls: said.calls, usage: said.usage, finish: "stop",
+		includeUsage: r.StreamOptions != nil && r.StreamOptions.IncludeUsage,
+	}
+	switch {
+	case len(c.calls) > 0:
 		c.finish = "tool_calls"
-		for _, call := range c.calls {
-			c.usage.output += int64(1 + len(call.arguments))
+	case said.cut:
+		c.finish = "length"
+	}
+	c.usage, fault = c.usage.override(r.Metadata)
+	return c, fault
+}
+
+// prompt is the request as what decides the answer. A message without a role is let through: the checks of a relay's
+// own tests are not about it.
+func (r *chatRequest) prompt(limit *int64) (prompt, *apiError) {
+	p := prompt{
+		tools: r.Tools, tool: r.chosen(), quiet: string(r.ToolChoice) == `"none"`,
+		single: r.ParallelToolCalls != nil && !*r.ParallelToolCalls, limit: limit,
+		resulted: r.Messages[len(r.Messages)-1].Role == "tool",
+	}
+	asked := map[string]bool{}
+	for i, m := range r.Messages {
+		switch m.Role {
+		case "", "system", "developer", "user", "function":
+		case "assistant":
+			for _, call := range m.ToolCalls {
+				asked[call.ID] = true
+			}
+		case "tool":
+			if !asked[m.ToolCallID] {
+				return p, badRequest("", fmt.Sprintf("messages.[%d].role", i), "Invalid parameter: messages with role "+
+					"'tool' must be a response to a preceding message with 'tool_calls'.")
+			}
+		default:
+			return p, badRequest("invalid_value", fmt.Sprintf("messages[%d].role", i), "Invalid value: '%s'. Supported "+
+				"values are: 'system', 'assistant', 'user', 'function', 'tool', and 'developer'.", m.Role)
 		}
-	} else {
-		c.parts, c.finish = reply(limit)
-		c.usage.output = int64(len(c.parts))
+		p.words += words(m.Content.text)
+		if m.Content.image > 0 {
+			p.image = m.Content.image
+		}
 	}
-	var fault *apiError
-	if c.usage, fault = c.usage.override(r.Metadata); fault != nil {
-		return answer{}, fault
+	var known bool
+	if p.thinking, known = thoughtsFor(r.ReasoningEffort); !known {
+		return p, badRequest("invalid_value", "reasoning_effort", "Invalid value: '%s'.", r.ReasoningEffort)
 	}
-	return answer{model: r.Model, stream: r.Stream, usage: c.usage, whole: c.whole, events: c.events}, nil
+	switch f := r.ResponseFormat; f.Type {
+	case "", "text":
+	case "json_object":
+		p.schema = json.RawMessage(`{"type":"object"}`)
+	case "json_schema":
+		if f.JSONSchema.Name == "" || len(f.JSONSchema.Schema) == 0 {
+			return p, badRequest("missing_required_parameter", "response_format.json_schema.name",
+				"Missing required parameter: 'response_format.json_schema.name' or 'schema'.")
+		}
+		p.schema = f.JSONSchema.Schema
+	default:
+		return p, badRequest("invalid_value", "response_format.type", "Invalid value: '%s'.", f.Type)
+	}
+	return p, nil
 }
 
 // chatAnswer is what a chat request gets: text in parts, or tool calls.
 type chatAnswer struct {
 	model        string
+	stream       bool
 	parts        []string
 	calls        []toolCall
 	finish       string
 	usage        usage
 	includeUsage bool
+	filtered     bool // Azure's content filters have looked at it
 }
 
 func (c chatAnswer) whole(s stamp, withUsage bool) []byte {
@@ -121,7 +226,14 @@ func (c chatAnswer) whole(s stamp, withUsage bool) []byte {
 	}
 	out = append(out, `,"refusal":null,"annotations":[]},"logprobs":null,"finish_reason":"`...)
 	out = append(out, c.finish...)
-	out = append(out, `"}]`...)
+	out = append(out, '"')
+	if c.filtered {
+		out = append(out, `,"content_filter_results":`+nothingFiltered...)
+	}
+	out = append(out, "}]"...)
+	if c.filtered {
+		out = append(out, `,"prompt_filter_results":`+promptFiltered...)
+	}
 	if withUsage {
 		out = append(out, `,"usage":`...)
 		out = append(out, c.usage.chat()...)
@@ -136,6 +248,10 @@ func (c chatAnswer) events(s stamp, withUsage bool, yield func([]byte) bool) {
 	if c.includeUsage && withUsage {
 		tail = "],\"usage\":null}\n\n"
 	}
+	if c.filtered && !yield([]byte(`data: {"choices":[],"created":0,"id":"","model":"","object":"",`+
+		`"prompt_filter_results":`+promptFiltered+"}\n\n")) {
+		return
+	}
 	var buf []byte
 	chunk := func(delta string, finish string) bool {
 		buf = append(buf[:0], head...)
@@ -143,6 +259,14 @@ func (c chatAnswer) events(s stamp, withUsage bool, yield func([]byte) bool) {
 		buf = append(buf, delta...)
 		buf = append(buf, `,"logprobs":null,"finish_reason":`...)
 		buf = append(buf, finish...)
+		if c.filtered {
+			buf = append(buf, `,"content_filter_results":`...)
+			if delta == "{}" || strings.Contains(delta, `"role"`) {
+				buf = append(buf, "{}"...)
+			} else {
+				buf = append(buf, nothingFiltered...)
+			}
+		}
 		buf = append(buf, '}')
 		return yield(append(buf, tail...))
 	}

@@ -24,8 +24,8 @@ const clientKeyMark = "sk-fw-"
 // single says which headers may come once only.
 func single(name string) bool {
 	switch name {
-	case "Accept", "Accept-Encoding", "Authorization", "Content-Length", "Content-Type", "Idempotency-Key",
-		"Openai-Organization", "Openai-Project", "User-Agent":
+	case "Accept", "Accept-Encoding", "Anthropic-Version", "Authorization", "Content-Length", "Content-Type", "Idempotency-Key",
+		"Openai-Organization", "Openai-Project", "User-Agent", "X-Api-Key", "X-Goog-Api-Key":
 		return true
 	}
 	return false
@@ -36,7 +36,7 @@ func single(name string) bool {
 func forbidden(name string) bool {
 	switch name {
 	case "Api-Key", "Cf-Connecting-Ip", "Cookie", "Cookie2", "Forwarded", "Keep-Alive", "Te", "Trailer", "True-Client-Ip",
-		"Upgrade", "Via", "X-Api-Key", "X-Client-Ip", "X-Real-Ip":
+		"Upgrade", "Via", "X-Api-Key", "X-Client-Ip", "X-Goog-Api-Key", "X-Real-Ip":
 		return true
 	}
 	return strings.HasPrefix(name, "Proxy-") || strings.HasPrefix(name, "X-Fairway-") ||
@@ -62,7 +62,7 @@ func (p *Provider) inspectHead(r *http.Request) []*apiError {
 		if n := len(r.Header.Values(name)); n > 1 && single(name) {
 			bad(name, "header %s came %d times", name, n)
 		}
-		if forbidden(name) && (name != "Upgrade" || !isRealtime(r)) {
+		if forbidden(name) && (name != "Upgrade" || !isRealtime(r)) && !ownHeader(r, name) && name != voiceFor(r).keyHeader() {
 			bad(name, "header %s must not come through", name)
 		}
 		for _, value := range r.Header.Values(name) {
@@ -81,24 +81,26 @@ func (p *Provider) inspectHead(r *http.Request) []*apiError {
 			bad("Accept-Encoding", "header Accept-Encoding offers %q", coding)
 		}
 	}
-	if r.Method == http.MethodPost {
+	if r.Method == http.MethodPost && !isBatchCancel(r) {
 		found = append(found, inspectBodyHead(r)...)
 	}
 	if isRealtime(r) {
 		found = append(found, inspectUpgrade(r)...)
 	}
+	found = append(found, voiceFor(r).inspect(r)...)
 	return found
 }
 
 func inspectBodyHead(r *http.Request) []*apiError {
 	var found []*apiError
-	if r.ContentLength < 0 {
+	want := bodyMedia(r.URL.Path)
+	if r.ContentLength < 0 && want != multipartMedia {
 		found = append(found, badRequest("gateway_violation", "Content-Length", "header Content-Length is missing"))
 	}
 	media, params, err := mime.ParseMediaType(r.Header.Get("Content-Type"))
-	if err != nil || media != "application/json" {
+	if (err != nil || media != want) && want != "" {
 		found = append(found, badRequest("gateway_violation", "Content-Type",
-			"header Content-Type is %q, not application/json", r.Header.Get("Content-Type")))
+			"header Content-Type is %q, not %s", r.Header.Get("Content-Type"), want))
 	} else if charset, ok := params["charset"]; ok && !strings.EqualFold(charset, "utf-8") {
 		found = append(found, badRequest("gateway_violation", "Content-Type", "charset %q is not utf-8", charset))
 	}

@@ -7,14 +7,19 @@ import (
 	"net"
 	"net/http"
 	"strings"
+	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/openai/openai-go/v3"
 	"github.com/openai/openai-go/v3/option"
 	"go.uber.org/goleak"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) {
+	// Google's SDK brings a package whose init starts a goroutine.
+	goleak.VerifyTestMain(m, goleak.IgnoreTopFunction("go.opencensus.io/stats/view.(*worker).start"))
+}
 
 const (
 	credential = "fake-credential"
@@ -105,3 +110,28 @@ const (
 		`"max_tokens":4,"stream_options":{"include_usage":true}}`
 	chatPath = "/v1/chat/completions"
 )
+
+// clock is the time that a provider believes in.
+type clock struct{ passed atomic.Int64 }
+
+func (c *clock) now() time.Time {
+	return time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC).Add(time.Duration(c.passed.Load()))
+}
+
+func (c *clock) pass(d time.Duration) { c.passed.Add(int64(d)) }
+
+// startAt runs a provider with one account, whose credentials are exchanged for others.
+func startAt(t *testing.T, c *clock, account string, models ...string) (*Provider, *Server) {
+	t.Helper()
+	p := New(Options{Accounts: map[string]Behaviour{account: {}}, Models: append(models, model), Now: c.now})
+	s, err := p.Start("127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := s.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return p, s
+}

@@ -27,7 +27,7 @@ func (x *exchange) serveModel(name string) {
 		return
 	}
 	if !slices.Contains(x.p.listed(), name) {
-		unknownModel(name).write(x.w, 0)
+		x.write(unknownModel(name), 0)
 		return
 	}
 	x.writeJSON(appendModel(nil, name))
@@ -38,7 +38,7 @@ func (x *exchange) mayList() bool {
 	if x.behaviour.StatusCode == 0 {
 		return true
 	}
-	faultOf(x.behaviour.StatusCode, x.behaviour.ErrorCode).write(x.w, x.behaviour.RetryAfter)
+	x.write(faultOf(x.behaviour.StatusCode, x.behaviour.ErrorCode), x.behaviour.RetryAfter)
 	return false
 }
 

@@ -1,5 +1,6 @@
-// Package fakellm is a provider of large language models that has none: an HTTP server that speaks OpenAI's API as
-// strictly as a hostile reviewer would, answers with made-up words, fails on demand, and keeps books of what it did.
+// Package fakellm is a provider of large language models that has none: an HTTP server that speaks OpenAI's API, and
+// those of the clouds that have models of others (Azure, Bedrock, Vertex) with their endpoints for tokens, as strictly as
+// a hostile reviewer would, answers with made-up words, fails on demand, and keeps books of what it did.
 // Tests, the demo and the benchmarks put it where a real provider would be.
 //
 // It checks every request (see inspect.go) and answers what a gateway must never send with 400 and a precise error;
@@ -47,6 +48,9 @@ type Provider struct {
 	books    *books
 	sequence atomic.Uint64
 	canceled chan Request
+	shelf    *shelf
+	grants   *grants
+	batches  batchShelf
 
 	mu         sync.RWMutex
 	accounts   map[string]*account
@@ -83,6 +87,8 @@ func New(o Options) *Provider {
 		now:      o.Now,
 		books:    newBooks(o.Remember),
 		canceled: make(chan Request, eventBuffer),
+		shelf:    newShelf(),
+		grants:   newGrants(),
 		accounts: make(map[string]*account, len(o.Accounts)),
 		models:   make(map[string]struct{}, len(o.Models)),
 		hosts:    make(map[string]struct{}, len(o.Hosts)),

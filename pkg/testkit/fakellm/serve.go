@@ -1,6 +1,7 @@
 package fakellm
 
 import (
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -18,8 +19,12 @@ type answer struct {
 	usage  usage
 	// whole renders the response of a plain request. withUsage false leaves usage out.
 	whole func(s stamp, withUsage bool) []byte
-	// events renders a stream's events, each with its "data: " and blank line, [DONE] not included.
+	// events renders a stream's events, each with its "data: " and blank line, the last one not included.
 	events func(s stamp, withUsage bool, yield func(event []byte) bool)
+	// media is the content type of a plain response; "" = application/json.
+	media string
+	// cut is how the stream is framed; nil = server-sent events that [DONE] ends.
+	cut *framing
 }
 
 // stamp is what makes two answers to the same request differ.
@@ -35,11 +40,17 @@ type exchange struct {
 	r         *http.Request
 	behaviour Behaviour
 	request   Request
+	// deployment is the model that the path names, whatever the body says; "" = the body names it.
+	deployment string
+	// form is how errors are written; nil = as OpenAI does.
+	form errorForm
 }
 
 func (p *Provider) serveHTTP(w http.ResponseWriter, r *http.Request) {
 	sequence := p.sequence.Add(1)
-	w.Header().Set("X-Request-Id", fmt.Sprintf("req_fake%d", sequence))
+	v := voiceFor(r)
+	w = &voiced{ResponseWriter: w, voice: v}
+	w.Header().Set(v.requestIDHeader(), fmt.Sprintf("req_fake%d", sequence))
 	if found := p.inspectHead(r); len(found) > 0 {
 		for _, f := range found {
 			p.violate("%s %s: %s", r.Method, safePath(r), f.message)
@@ -47,23 +58,34 @@ func (p *Provider) serveHTTP(w http.ResponseWriter, r *http.Request) {
 		found[0].write(w, 0)
 		return
 	}
-	credential, fault := bearer(r)
+	if p.serveCloud(w, r, sequence) {
+		return
+	}
+	credential, fault := v.credential(r)
 	if fault != nil {
 		p.refuse(w, r, fault)
 		return
 	}
+	credential = p.grants.account(grantRefresh, credential, p.now())
 	behaviour, known := p.take(credential)
 	if !known {
-		p.refuse(w, r, &apiError{
-			status: http.StatusUnauthorized, kind: "invalid_request_error",
-			code: "invalid_api_key", message: "Incorrect API key provided.",
-		})
+		p.refuse(w, r, v.unknownCredential())
 		return
 	}
 	x := &exchange{p: p, w: w, r: r, behaviour: behaviour, request: Request{
 		Sequence: sequence, Path: r.URL.Path, Credential: credential,
 	}}
+	if serve := x.operation(r.URL.Path); serve != nil {
+		serve()
+		return
+	}
 	switch route := r.Method + " " + r.URL.Path; {
+	case v == byAnthropic:
+		x.serveAnthropic(route)
+	case v == byGoogle:
+		x.serveGemini()
+	case v == byGoogleAsOpenAI:
+		x.serveGeminiAsOpenAI(route)
 	case route == "POST /v1/chat/completions":
 		x.serve(decodeChat)
 	case route == "POST /v1/completions":
@@ -90,6 +112,18 @@ func (p *Provider) refuse(w http.ResponseWriter, r *http.Request, fault *apiErro
 	fault.write(w, 0)
 }
 
+// write answers with an error in the API's own form.
+func (x *exchange) write(fault *apiError, retryAfter time.Duration) {
+	fault.form = x.form
+	fault.write(x.w, retryAfter)
+}
+
+// refuse is write for what a gateway should not have let through.
+func (x *exchange) refuse(fault *apiError) {
+	fault.form = x.form
+	x.p.refuse(x.w, x.r, fault)
+}
+
 // safePath is the request's path, unless a key is in it.
 func safePath(r *http.Request) string {
 	if strings.Contains(r.URL.Path, clientKeyMark) {
@@ -98,8 +132,13 @@ func safePath(r *http.Request) string {
 	return r.URL.Path
 }
 
-// serve reads, checks and answers a POST.
+// serve reads, checks and answers a POST of JSON.
 func (x *exchange) serve(decode func(body []byte) (answer, *apiError)) {
+	x.serveBody(inspectBody, decode)
+}
+
+// serveBody reads, checks and answers a POST.
+func (x *exchange) serveBody(inspect func(body []byte) *apiError, decode func(body []byte) (answer, *apiError)) {
 	if x.behaviour.Early {
 		x.answerEarly()
 		return
@@ -109,7 +148,7 @@ func (x *exchange) serve(decode func(body []byte) (answer, *apiError)) {
 		if tooLarge := (*http.MaxBytesError)(nil); errors.As(err, &tooLarge) {
 			e := badRequest("request_too_large", "", "the body has more than %d bytes", tooLarge.Limit)
 			e.status = http.StatusRequestEntityTooLarge
-			e.write(x.w, 0)
+			x.write(e, 0)
 			return
 		}
 		x.p.noteCanceled(x.request)
@@ -117,18 +156,18 @@ func (x *exchange) serve(decode func(body []byte) (answer, *apiError)) {
 		return
 	}
 	x.request.BodyBytes = len(body)
-	if fault := inspectBody(body); fault != nil {
-		x.p.refuse(x.w, x.r, fault)
+	if fault := inspect(body); fault != nil {
+		x.refuse(fault)
 		return
 	}
 	a, fault := decode(body)
 	if fault != nil {
 		// The client's own mistake.
-		fault.write(x.w, 0)
+		x.write(fault, 0)
 		return
 	}
 	if !x.p.serves(a.model) {
-		x.p.refuse(x.w, x.r, unknownModel(a.model))
+		x.refuse(unknownModel(a.model))
 		return
 	}
 	x.request.Model, x.request.Stream = a.model, a.stream
@@ -145,7 +184,7 @@ func (x *exchange) answerEarly() {
 		status = http.StatusBadRequest
 	}
 	x.w.Header().Set("Connection", "close")
-	faultOf(status, x.behaviour.ErrorCode).write(x.w, x.behaviour.RetryAfter)
+	x.write(faultOf(status, x.behaviour.ErrorCode), x.behaviour.RetryAfter)
 }
 
 // answer does what the behaviour says.
@@ -162,19 +201,14 @@ func (x *exchange) answer(a answer) {
 		abort(x.w, FIN)
 		return
 	case b.StatusCode != 0:
-		faultOf(b.StatusCode, b.ErrorCode).write(x.w, b.RetryAfter)
+		x.write(faultOf(b.StatusCode, b.ErrorCode), b.RetryAfter)
 		return
 	case b.ErrorEvent && !a.stream:
-		faultOf(http.StatusInternalServerError, b.ErrorCode).write(x.w, b.RetryAfter)
+		x.write(faultOf(http.StatusInternalServerError, b.ErrorCode), b.RetryAfter)
 		return
 	}
 	connectionOf(x.r).stale.Store(uint32(b.Stale))
-	h := x.w.Header()
-	h.Set("Openai-Organization", "org-fake")
-	h.Set("Openai-Processing-Ms", "1")
-	h.Set("Openai-Version", "2020-10-01")
-	h.Set("X-Ratelimit-Limit-Requests", "10000")
-	h.Set("X-Ratelimit-Remaining-Requests", "9999")
+	voiceOf(x.w).decorate(x.w.Header(), x.p.now())
 	s := stamp{sequence: x.request.Sequence, created: x.p.now().Unix()}
 	if a.stream {
 		x.stream(a, s)
@@ -187,7 +221,7 @@ func (x *exchange) answer(a answer) {
 func (x *exchange) whole(a answer, s stamp) {
 	body := a.whole(s, !x.behaviour.NoUsage)
 	h := x.w.Header()
-	h.Set("Content-Type", "application/json")
+	h.Set("Content-Type", cmp.Or(a.media, "application/json"))
 	h.Set("Content-Length", strconv.Itoa(len(body)))
 	control := http.NewResponseController(x.w)
 	if x.behaviour.Death == RST || x.behaviour.Death == FIN {

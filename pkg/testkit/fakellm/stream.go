@@ -1,6 +1,9 @@
 package fakellm
 
-import "net/http"
+import (
+	"cmp"
+	"net/http"
+)
 
 // done is the last event of every stream of OpenAI's older operations.
 const done = "data: [DONE]\n\n"
@@ -8,9 +11,13 @@ const done = "data: [DONE]\n\n"
 // stream writes events one by one, each flushed.
 func (x *exchange) stream(a answer, s stamp) {
 	h := x.w.Header()
-	h.Set("Content-Type", "text/event-stream; charset=utf-8")
+	cut := a.cut
+	if cut == nil {
+		cut = &framing{}
+	}
+	h.Set("Content-Type", cmp.Or(cut.media, "text/event-stream; charset=utf-8"))
 	h.Set("Cache-Control", "no-cache, must-revalidate")
-	e := &emitter{x: x, control: http.NewResponseController(x.w)}
+	e := &emitter{x: x, control: http.NewResponseController(x.w), cut: cut}
 	a.events(s, !x.behaviour.NoUsage, e.emit)
 	if e.ended {
 		return
@@ -18,16 +25,31 @@ func (x *exchange) stream(a answer, s stamp) {
 	if x.behaviour.Death == CleanEnd || !e.before() {
 		return
 	}
+	last := []byte(done)
+	if cut.last != nil {
+		last = cut.last(s, !x.behaviour.NoUsage)
+	}
 	x.p.books.finish(x.request, a.usage)
-	if !e.write([]byte(done)) {
+	if !e.write(last) {
 		x.p.books.unfinish(x.request, a.usage)
 	}
+}
+
+// framing is what streams have of their own that are not like chat's.
+type framing struct {
+	// media is the content type; "" = server-sent events.
+	media string
+	// last renders the event that ends the stream; nil = [DONE].
+	last func(s stamp, withUsage bool) []byte
+	// fault renders an error after so many events; nil = OpenAI's envelope as an event.
+	fault func(e *apiError, sent int) []byte
 }
 
 // emitter writes events until the behaviour ends the stream or the client is gone.
 type emitter struct {
 	x       *exchange
 	control *http.ResponseController
+	cut     *framing
 	sent    int
 	ended   bool
 }
@@ -44,8 +66,12 @@ func (e *emitter) before() bool {
 		return false
 	}
 	if b.ErrorEvent && e.sent == b.ErrorEvents {
-		event := append([]byte("data: "), faultOf(http.StatusInternalServerError, b.ErrorCode).envelope()...)
-		e.write(append(event, '\n', '\n'))
+		fault := faultOf(http.StatusInternalServerError, b.ErrorCode)
+		if e.cut.fault != nil {
+			e.write(e.cut.fault(fault, e.sent))
+		} else {
+			e.write(append(append([]byte("data: "), fault.envelope()...), "\n\n"...))
+		}
 		e.ended = true
 		return false
 	}

@@ -11,7 +11,8 @@ import (
 //
 // A request can say what its usage is to be, with strings in the top-level object "metadata", which OpenAI's API allows
 // for anything and which a gateway must pass on: fakellm_input, fakellm_cached and fakellm_output, decimal. They
-// replace the counts; the text stays as it would be.
+// replace the counts; the text stays as it would be. Converse has them in "requestMetadata", Vertex's Gemini in "labels".
+// A request for a response can also say how it is to fail: fakellm_fail is the code of the error that it ends with.
 
 // fixedText is the answer to every prompt that sets no maximum.
 const fixedText = "Hello! This is the fake provider."
@@ -19,9 +20,11 @@ const fixedText = "Hello! This is the fake provider."
 // maxOutput bounds the words of one answer.
 const maxOutput = 1 << 16
 
-// usage is in tokens; input includes cached.
+// usage is in tokens; input includes cached, output includes reasoning.
 type usage struct {
 	input, cached, output int64
+	// reasoning is the part of output that nobody sees.
+	reasoning int64
 }
 
 func words(text string) int64 { return int64(len(strings.Fields(text))) }
@@ -41,6 +44,7 @@ func (u usage) override(metadata map[string]string) (usage, *apiError) {
 		}
 		*field = n
 	}
+	u.reasoning = min(u.reasoning, u.output)
 	return u, nil
 }
 
@@ -54,7 +58,9 @@ func (u usage) chat() []byte {
 	out = strconv.AppendInt(out, u.input+u.output, 10)
 	out = append(out, `,"prompt_tokens_details":{"cached_tokens":`...)
 	out = strconv.AppendInt(out, u.cached, 10)
-	out = append(out, `,"audio_tokens":0},"completion_tokens_details":{"reasoning_tokens":0,"audio_tokens":0,`...)
+	out = append(out, `,"audio_tokens":0},"completion_tokens_details":{"reasoning_tokens":`...)
+	out = strconv.AppendInt(out, u.reasoning, 10)
+	out = append(out, `,"audio_tokens":0,`...)
 	return append(out, `"accepted_prediction_tokens":0,"rejected_prediction_tokens":0}}`...)
 }
 

@@ -25,12 +25,8 @@ type toolCall struct {
 	arguments []string
 }
 
-// toolCalls decides which tools are called: none when the last message is a tool's result or the caller forbids it,
-// the one that tool_choice names, else the first two, or the first alone when parallel calls are off.
-func (r *chatRequest) toolCalls() []toolCall {
-	if r.Messages[len(r.Messages)-1].Role == "tool" || string(r.ToolChoice) == `"none"` {
-		return nil
-	}
+// chosen is the function that tool_choice names; "" = it names none.
+func (r *chatRequest) chosen() string {
 	var choice struct {
 		Function struct {
 			Name string `json:"name"`
@@ -38,21 +34,7 @@ func (r *chatRequest) toolCalls() []toolCall {
 	}
 	// Anything but an object names no function.
 	_ = json.Unmarshal(r.ToolChoice, &choice)
-	most := 2
-	if r.ParallelToolCalls != nil && !*r.ParallelToolCalls {
-		most = 1
-	}
-	var calls []toolCall
-	for _, tool := range r.Tools {
-		if tool.Type != "function" || len(calls) == most {
-			continue
-		}
-		if choice.Function.Name != "" && choice.Function.Name != tool.Function.Name {
-			continue
-		}
-		calls = append(calls, toolCall{name: tool.Function.Name, arguments: pieces(tool.arguments(), 8)})
-	}
-	return calls
+	return choice.Function.Name
 }
 
 // arguments fills every required property with a value of its type.

@@ -10,6 +10,7 @@ import (
 	_ "buf.build/gen/go/bufbuild/protovalidate/protocolbuffers/go/buf/validate"
 	protoreflect "google.golang.org/protobuf/reflect/protoreflect"
 	protoimpl "google.golang.org/protobuf/runtime/protoimpl"
+	durationpb "google.golang.org/protobuf/types/known/durationpb"
 	reflect "reflect"
 	sync "sync"
 	unsafe "unsafe"
@@ -22,6 +23,284 @@ const (
 	_ = protoimpl.EnforceVersion(protoimpl.MaxVersion - 20)
 )
 
+// Cause says what to look at first.
+type AccountTest_Cause int32
+
+const (
+	AccountTest_CAUSE_UNSPECIFIED AccountTest_Cause = 0
+	// The address: not reached, or nothing there that knows the path.
+	AccountTest_CAUSE_URL AccountTest_Cause = 1
+	// The credential: missing, refused, or not exchanged.
+	AccountTest_CAUSE_CREDENTIAL AccountTest_Cause = 2
+	// The model: not known there, or not to this account.
+	AccountTest_CAUSE_MODEL AccountTest_Cause = 3
+	// Quota, balance or rate.
+	AccountTest_CAUSE_QUOTA AccountTest_Cause = 4
+	// The upstream has trouble of its own.
+	AccountTest_CAUSE_UPSTREAM AccountTest_Cause = 5
+	// The channel's configuration: the upstream does not take such a request.
+	AccountTest_CAUSE_REQUEST AccountTest_Cause = 6
+	// No answer in time.
+	AccountTest_CAUSE_TIMEOUT AccountTest_Cause = 7
+)
+
+// Enum value maps for AccountTest_Cause.
+var (
+	AccountTest_Cause_name = map[int32]string{
+		0: "CAUSE_UNSPECIFIED",
+		1: "CAUSE_URL",
+		2: "CAUSE_CREDENTIAL",
+		3: "CAUSE_MODEL",
+		4: "CAUSE_QUOTA",
+		5: "CAUSE_UPSTREAM",
+		6: "CAUSE_REQUEST",
+		7: "CAUSE_TIMEOUT",
+	}
+	AccountTest_Cause_value = map[string]int32{
+		"CAUSE_UNSPECIFIED": 0,
+		"CAUSE_URL":         1,
+		"CAUSE_CREDENTIAL":  2,
+		"CAUSE_MODEL":       3,
+		"CAUSE_QUOTA":       4,
+		"CAUSE_UPSTREAM":    5,
+		"CAUSE_REQUEST":     6,
+		"CAUSE_TIMEOUT":     7,
+	}
+)
+
+func (x AccountTest_Cause) Enum() *AccountTest_Cause {
+	p := new(AccountTest_Cause)
+	*p = x
+	return p
+}
+
+func (x AccountTest_Cause) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (AccountTest_Cause) Descriptor() protoreflect.EnumDescriptor {
+	return file_fairway_admin_v1_diagnostics_proto_enumTypes[0].Descriptor()
+}
+
+func (AccountTest_Cause) Type() protoreflect.EnumType {
+	return &file_fairway_admin_v1_diagnostics_proto_enumTypes[0]
+}
+
+func (x AccountTest_Cause) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use AccountTest_Cause.Descriptor instead.
+func (AccountTest_Cause) EnumDescriptor() ([]byte, []int) {
+	return file_fairway_admin_v1_diagnostics_proto_rawDescGZIP(), []int{2, 0}
+}
+
+type TestChannelRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Name or id of the channel.
+	Channel string `protobuf:"bytes,1,opt,name=channel,proto3" json:"channel,omitempty"`
+	// Name or id of the only account to test; empty = all that are not disabled.
+	Account string `protobuf:"bytes,2,opt,name=account,proto3" json:"account,omitempty"`
+	// A model as clients ask for it; empty = the channel's test_model.
+	Model         string `protobuf:"bytes,3,opt,name=model,proto3" json:"model,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *TestChannelRequest) Reset() {
+	*x = TestChannelRequest{}
+	mi := &file_fairway_admin_v1_diagnostics_proto_msgTypes[0]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *TestChannelRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*TestChannelRequest) ProtoMessage() {}
+
+func (x *TestChannelRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_fairway_admin_v1_diagnostics_proto_msgTypes[0]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use TestChannelRequest.ProtoReflect.Descriptor instead.
+func (*TestChannelRequest) Descriptor() ([]byte, []int) {
+	return file_fairway_admin_v1_diagnostics_proto_rawDescGZIP(), []int{0}
+}
+
+func (x *TestChannelRequest) GetChannel() string {
+	if x != nil {
+		return x.Channel
+	}
+	return ""
+}
+
+func (x *TestChannelRequest) GetAccount() string {
+	if x != nil {
+		return x.Account
+	}
+	return ""
+}
+
+func (x *TestChannelRequest) GetModel() string {
+	if x != nil {
+		return x.Model
+	}
+	return ""
+}
+
+type TestChannelResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// By the names of the accounts.
+	Results []*AccountTest `protobuf:"bytes,1,rep,name=results,proto3" json:"results,omitempty"`
+	// What the upstream was asked for.
+	UpstreamModel string `protobuf:"bytes,2,opt,name=upstream_model,json=upstreamModel,proto3" json:"upstream_model,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *TestChannelResponse) Reset() {
+	*x = TestChannelResponse{}
+	mi := &file_fairway_admin_v1_diagnostics_proto_msgTypes[1]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *TestChannelResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*TestChannelResponse) ProtoMessage() {}
+
+func (x *TestChannelResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_fairway_admin_v1_diagnostics_proto_msgTypes[1]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use TestChannelResponse.ProtoReflect.Descriptor instead.
+func (*TestChannelResponse) Descriptor() ([]byte, []int) {
+	return file_fairway_admin_v1_diagnostics_proto_rawDescGZIP(), []int{1}
+}
+
+func (x *TestChannelResponse) GetResults() []*AccountTest {
+	if x != nil {
+		return x.Results
+	}
+	return nil
+}
+
+func (x *TestChannelResponse) GetUpstreamModel() string {
+	if x != nil {
+		return x.UpstreamModel
+	}
+	return ""
+}
+
+// AccountTest is what came of the test of one account.
+type AccountTest struct {
+	state   protoimpl.MessageState `protogen:"open.v1"`
+	Account string                 `protobuf:"bytes,1,opt,name=account,proto3" json:"account,omitempty"`
+	Ok      bool                   `protobuf:"varint,2,opt,name=ok,proto3" json:"ok,omitempty"`
+	// Unspecified when it is ok.
+	Cause AccountTest_Cause `protobuf:"varint,3,opt,name=cause,proto3,enum=fairway.admin.v1.AccountTest_Cause" json:"cause,omitempty"`
+	// One line for people.
+	Detail string `protobuf:"bytes,4,opt,name=detail,proto3" json:"detail,omitempty"`
+	// What the upstream answered; 0 = nothing.
+	HttpStatus int32 `protobuf:"varint,5,opt,name=http_status,json=httpStatus,proto3" json:"http_status,omitempty"`
+	// From the request to the end of the answer.
+	Latency       *durationpb.Duration `protobuf:"bytes,6,opt,name=latency,proto3" json:"latency,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *AccountTest) Reset() {
+	*x = AccountTest{}
+	mi := &file_fairway_admin_v1_diagnostics_proto_msgTypes[2]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *AccountTest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*AccountTest) ProtoMessage() {}
+
+func (x *AccountTest) ProtoReflect() protoreflect.Message {
+	mi := &file_fairway_admin_v1_diagnostics_proto_msgTypes[2]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use AccountTest.ProtoReflect.Descriptor instead.
+func (*AccountTest) Descriptor() ([]byte, []int) {
+	return file_fairway_admin_v1_diagnostics_proto_rawDescGZIP(), []int{2}
+}
+
+func (x *AccountTest) GetAccount() string {
+	if x != nil {
+		return x.Account
+	}
+	return ""
+}
+
+func (x *AccountTest) GetOk() bool {
+	if x != nil {
+		return x.Ok
+	}
+	return false
+}
+
+func (x *AccountTest) GetCause() AccountTest_Cause {
+	if x != nil {
+		return x.Cause
+	}
+	return AccountTest_CAUSE_UNSPECIFIED
+}
+
+func (x *AccountTest) GetDetail() string {
+	if x != nil {
+		return x.Detail
+	}
+	return ""
+}
+
+func (x *AccountTest) GetHttpStatus() int32 {
+	if x != nil {
+		return x.HttpStatus
+	}
+	return 0
+}
+
+func (x *AccountTest) GetLatency() *durationpb.Duration {
+	if x != nil {
+		return x.Latency
+	}
+	return nil
+}
+
 type ExplainRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Name or id of the key.
@@ -33,7 +312,7 @@ type ExplainRequest struct {
 
 func (x *ExplainRequest) Reset() {
 	*x = ExplainRequest{}
-	mi := &file_fairway_admin_v1_diagnostics_proto_msgTypes[0]
+	mi := &file_fairway_admin_v1_diagnostics_proto_msgTypes[3]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -45,7 +324,7 @@ func (x *ExplainRequest) String() string {
 func (*ExplainRequest) ProtoMessage() {}
 
 func (x *ExplainRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_fairway_admin_v1_diagnostics_proto_msgTypes[0]
+	mi := &file_fairway_admin_v1_diagnostics_proto_msgTypes[3]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -58,7 +337,7 @@ func (x *ExplainRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExplainRequest.ProtoReflect.Descriptor instead.
 func (*ExplainRequest) Descriptor() ([]byte, []int) {
-	return file_fairway_admin_v1_diagnostics_proto_rawDescGZIP(), []int{0}
+	return file_fairway_admin_v1_diagnostics_proto_rawDescGZIP(), []int{3}
 }
 
 func (x *ExplainRequest) GetKey() string {
@@ -94,7 +373,7 @@ type ExplainResponse struct {
 
 func (x *ExplainResponse) Reset() {
 	*x = ExplainResponse{}
-	mi := &file_fairway_admin_v1_diagnostics_proto_msgTypes[1]
+	mi := &file_fairway_admin_v1_diagnostics_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -106,7 +385,7 @@ func (x *ExplainResponse) String() string {
 func (*ExplainResponse) ProtoMessage() {}
 
 func (x *ExplainResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_fairway_admin_v1_diagnostics_proto_msgTypes[1]
+	mi := &file_fairway_admin_v1_diagnostics_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -119,7 +398,7 @@ func (x *ExplainResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExplainResponse.ProtoReflect.Descriptor instead.
 func (*ExplainResponse) Descriptor() ([]byte, []int) {
-	return file_fairway_admin_v1_diagnostics_proto_rawDescGZIP(), []int{1}
+	return file_fairway_admin_v1_diagnostics_proto_rawDescGZIP(), []int{4}
 }
 
 func (x *ExplainResponse) GetServed() bool {
@@ -183,7 +462,7 @@ type Candidate struct {
 
 func (x *Candidate) Reset() {
 	*x = Candidate{}
-	mi := &file_fairway_admin_v1_diagnostics_proto_msgTypes[2]
+	mi := &file_fairway_admin_v1_diagnostics_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -195,7 +474,7 @@ func (x *Candidate) String() string {
 func (*Candidate) ProtoMessage() {}
 
 func (x *Candidate) ProtoReflect() protoreflect.Message {
-	mi := &file_fairway_admin_v1_diagnostics_proto_msgTypes[2]
+	mi := &file_fairway_admin_v1_diagnostics_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -208,7 +487,7 @@ func (x *Candidate) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Candidate.ProtoReflect.Descriptor instead.
 func (*Candidate) Descriptor() ([]byte, []int) {
-	return file_fairway_admin_v1_diagnostics_proto_rawDescGZIP(), []int{2}
+	return file_fairway_admin_v1_diagnostics_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *Candidate) GetChannel() string {
@@ -264,7 +543,32 @@ var File_fairway_admin_v1_diagnostics_proto protoreflect.FileDescriptor
 
 const file_fairway_admin_v1_diagnostics_proto_rawDesc = "" +
 	"\n" +
-	"\"fairway/admin/v1/diagnostics.proto\x12\x10fairway.admin.v1\x1a\x1bbuf/validate/validate.proto\"P\n" +
+	"\"fairway/admin/v1/diagnostics.proto\x12\x10fairway.admin.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1egoogle/protobuf/duration.proto\"\x88\x01\n" +
+	"\x12TestChannelRequest\x12$\n" +
+	"\achannel\x18\x01 \x01(\tB\n" +
+	"\xbaH\ar\x05\x10\x01\x18\x80\x01R\achannel\x12\"\n" +
+	"\aaccount\x18\x02 \x01(\tB\b\xbaH\x05r\x03\x18\x80\x01R\aaccount\x12(\n" +
+	"\x05model\x18\x03 \x01(\tB\x12\xbaH\x0fr\r\x18\x80\x022\b^[!-~]*$R\x05model\"u\n" +
+	"\x13TestChannelResponse\x127\n" +
+	"\aresults\x18\x01 \x03(\v2\x1d.fairway.admin.v1.AccountTestR\aresults\x12%\n" +
+	"\x0eupstream_model\x18\x02 \x01(\tR\rupstreamModel\"\x82\x03\n" +
+	"\vAccountTest\x12\x18\n" +
+	"\aaccount\x18\x01 \x01(\tR\aaccount\x12\x0e\n" +
+	"\x02ok\x18\x02 \x01(\bR\x02ok\x129\n" +
+	"\x05cause\x18\x03 \x01(\x0e2#.fairway.admin.v1.AccountTest.CauseR\x05cause\x12\x16\n" +
+	"\x06detail\x18\x04 \x01(\tR\x06detail\x12\x1f\n" +
+	"\vhttp_status\x18\x05 \x01(\x05R\n" +
+	"httpStatus\x123\n" +
+	"\alatency\x18\x06 \x01(\v2\x19.google.protobuf.DurationR\alatency\"\x9f\x01\n" +
+	"\x05Cause\x12\x15\n" +
+	"\x11CAUSE_UNSPECIFIED\x10\x00\x12\r\n" +
+	"\tCAUSE_URL\x10\x01\x12\x14\n" +
+	"\x10CAUSE_CREDENTIAL\x10\x02\x12\x0f\n" +
+	"\vCAUSE_MODEL\x10\x03\x12\x0f\n" +
+	"\vCAUSE_QUOTA\x10\x04\x12\x12\n" +
+	"\x0eCAUSE_UPSTREAM\x10\x05\x12\x11\n" +
+	"\rCAUSE_REQUEST\x10\x06\x12\x11\n" +
+	"\rCAUSE_TIMEOUT\x10\a\"P\n" +
 	"\x0eExplainRequest\x12\x1c\n" +
 	"\x03key\x18\x01 \x01(\tB\n" +
 	"\xbaH\ar\x05\x10\x01\x18\x80\x01R\x03key\x12 \n" +
@@ -287,9 +591,10 @@ const file_fairway_admin_v1_diagnostics_proto_rawDesc = "" +
 	"\x0eupstream_model\x18\x04 \x01(\tR\rupstreamModel\x12\x16\n" +
 	"\x06usable\x18\x05 \x01(\bR\x06usable\x12\x18\n" +
 	"\areasons\x18\x06 \x03(\tR\areasons\x12\x1b\n" +
-	"\tshare_ppm\x18\a \x01(\x03R\bsharePpm2i\n" +
+	"\tshare_ppm\x18\a \x01(\x03R\bsharePpm2\xc5\x01\n" +
 	"\x12DiagnosticsService\x12S\n" +
-	"\aExplain\x12 .fairway.admin.v1.ExplainRequest\x1a!.fairway.admin.v1.ExplainResponse\"\x03\x90\x02\x01B\xb4\x01\n" +
+	"\aExplain\x12 .fairway.admin.v1.ExplainRequest\x1a!.fairway.admin.v1.ExplainResponse\"\x03\x90\x02\x01\x12Z\n" +
+	"\vTestChannel\x12$.fairway.admin.v1.TestChannelRequest\x1a%.fairway.admin.v1.TestChannelResponseB\xb4\x01\n" +
 	"\x14com.fairway.admin.v1B\x10DiagnosticsProtoP\x01Z(fairway/pkg/gen/fairway/admin/v1;adminv1\xa2\x02\x03FAX\xaa\x02\x10Fairway.Admin.V1\xca\x02\x10Fairway\\Admin\\V1\xe2\x02\x1cFairway\\Admin\\V1\\GPBMetadata\xea\x02\x12Fairway::Admin::V1b\x06proto3"
 
 var (
@@ -304,21 +609,32 @@ func file_fairway_admin_v1_diagnostics_proto_rawDescGZIP() []byte {
 	return file_fairway_admin_v1_diagnostics_proto_rawDescData
 }
 
-var file_fairway_admin_v1_diagnostics_proto_msgTypes = make([]protoimpl.MessageInfo, 3)
+var file_fairway_admin_v1_diagnostics_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
+var file_fairway_admin_v1_diagnostics_proto_msgTypes = make([]protoimpl.MessageInfo, 6)
 var file_fairway_admin_v1_diagnostics_proto_goTypes = []any{
-	(*ExplainRequest)(nil),  // 0: fairway.admin.v1.ExplainRequest
-	(*ExplainResponse)(nil), // 1: fairway.admin.v1.ExplainResponse
-	(*Candidate)(nil),       // 2: fairway.admin.v1.Candidate
+	(AccountTest_Cause)(0),      // 0: fairway.admin.v1.AccountTest.Cause
+	(*TestChannelRequest)(nil),  // 1: fairway.admin.v1.TestChannelRequest
+	(*TestChannelResponse)(nil), // 2: fairway.admin.v1.TestChannelResponse
+	(*AccountTest)(nil),         // 3: fairway.admin.v1.AccountTest
+	(*ExplainRequest)(nil),      // 4: fairway.admin.v1.ExplainRequest
+	(*ExplainResponse)(nil),     // 5: fairway.admin.v1.ExplainResponse
+	(*Candidate)(nil),           // 6: fairway.admin.v1.Candidate
+	(*durationpb.Duration)(nil), // 7: google.protobuf.Duration
 }
 var file_fairway_admin_v1_diagnostics_proto_depIdxs = []int32{
-	2, // 0: fairway.admin.v1.ExplainResponse.candidates:type_name -> fairway.admin.v1.Candidate
-	0, // 1: fairway.admin.v1.DiagnosticsService.Explain:input_type -> fairway.admin.v1.ExplainRequest
-	1, // 2: fairway.admin.v1.DiagnosticsService.Explain:output_type -> fairway.admin.v1.ExplainResponse
-	2, // [2:3] is the sub-list for method output_type
-	1, // [1:2] is the sub-list for method input_type
-	1, // [1:1] is the sub-list for extension type_name
-	1, // [1:1] is the sub-list for extension extendee
-	0, // [0:1] is the sub-list for field type_name
+	3, // 0: fairway.admin.v1.TestChannelResponse.results:type_name -> fairway.admin.v1.AccountTest
+	0, // 1: fairway.admin.v1.AccountTest.cause:type_name -> fairway.admin.v1.AccountTest.Cause
+	7, // 2: fairway.admin.v1.AccountTest.latency:type_name -> google.protobuf.Duration
+	6, // 3: fairway.admin.v1.ExplainResponse.candidates:type_name -> fairway.admin.v1.Candidate
+	4, // 4: fairway.admin.v1.DiagnosticsService.Explain:input_type -> fairway.admin.v1.ExplainRequest
+	1, // 5: fairway.admin.v1.DiagnosticsService.TestChannel:input_type -> fairway.admin.v1.TestChannelRequest
+	5, // 6: fairway.admin.v1.DiagnosticsService.Explain:output_type -> fairway.admin.v1.ExplainResponse
+	2, // 7: fairway.admin.v1.DiagnosticsService.TestChannel:output_type -> fairway.admin.v1.TestChannelResponse
+	6, // [6:8] is the sub-list for method output_type
+	4, // [4:6] is the sub-list for method input_type
+	4, // [4:4] is the sub-list for extension type_name
+	4, // [4:4] is the sub-list for extension extendee
+	0, // [0:4] is the sub-list for field type_name
 }
 
 func init() { file_fairway_admin_v1_diagnostics_proto_init() }
@@ -331,13 +647,14 @@ func file_fairway_admin_v1_diagnostics_proto_init() {
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_fairway_admin_v1_diagnostics_proto_rawDesc), len(file_fairway_admin_v1_diagnostics_proto_rawDesc)),
-			NumEnums:      0,
-			NumMessages:   3,
+			NumEnums:      1,
+			NumMessages:   6,
 			NumExtensions: 0,
 			NumServices:   1,
 		},
 		GoTypes:           file_fairway_admin_v1_diagnostics_proto_goTypes,
 		DependencyIndexes: file_fairway_admin_v1_diagnostics_proto_depIdxs,
+		EnumInfos:         file_fairway_admin_v1_diagnostics_proto_enumTypes,
 		MessageInfos:      file_fairway_admin_v1_diagnostics_proto_msgTypes,
 	}.Build()
 	File_fairway_admin_v1_diagnostics_proto = out.File

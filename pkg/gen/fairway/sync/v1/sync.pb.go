@@ -609,7 +609,7 @@ type ProbeResult struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	Id    string                 `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
 	Ok    bool                   `protobuf:"varint,2,opt,name=ok,proto3" json:"ok,omitempty"`
-	// What is wrong: "url", "credential", "model", "quota", "rate_limit", "request", "upstream", "account"; empty = nothing.
+	// What is wrong: "url", "credential", "model", "quota", "rate_limit", "request", "upstream", "timeout", "account"; empty = nothing.
 	What string `protobuf:"bytes,3,opt,name=what,proto3" json:"what,omitempty"`
 	// The upstream's status; 0 = none came.
 	Status int32 `protobuf:"varint,4,opt,name=status,proto3" json:"status,omitempty"`

@@ -26,6 +26,9 @@ const (
 const (
 	// DiagnosticsServiceExplainProcedure is the procedure name of the DiagnosticsService's Explain RPC.
 	DiagnosticsServiceExplainProcedure = "/fairway.admin.v1.DiagnosticsService/Explain"
+	// DiagnosticsServiceTestChannelProcedure is the procedure name of the DiagnosticsService's
+	// TestChannel RPC.
+	DiagnosticsServiceTestChannelProcedure = "/fairway.admin.v1.DiagnosticsService/TestChannel"
 )
 
 var (
@@ -37,6 +40,13 @@ var (
 			IdempotencyLevel: connect.IdempotencyNoSideEffects,
 		}
 	})
+	diagnosticsServiceTestChannelSpec = sync.OnceValue(func() connect.Spec {
+		return connect.Spec{
+			StreamType: connect.StreamTypeUnary,
+			Schema:     v1.File_fairway_admin_v1_diagnostics_proto.Services().ByName("DiagnosticsService").Methods().ByName("TestChannel"),
+			Procedure:  DiagnosticsServiceTestChannelProcedure,
+		}
+	})
 )
 
 // DiagnosticsServiceClient is a client for the fairway.admin.v1.DiagnosticsService service.
@@ -44,6 +54,9 @@ type DiagnosticsServiceClient interface {
 	// Explain says what would happen to a request of a key for a model: every account that could be meant, in the order
 	// of tiers, and why it is in or out.
 	Explain(context.Context, *v1.ExplainRequest) (*v1.ExplainResponse, error)
+	// TestChannel asks the upstream for a short answer with each account of a channel, and says what is wrong where there is
+	// none. It costs what such an answer costs. UNIMPLEMENTED where nothing is there that could ask.
+	TestChannel(context.Context, *v1.TestChannelRequest) (*v1.TestChannelResponse, error)
 }
 
 // NewDiagnosticsServiceClient constructs a client for the fairway.admin.v1.DiagnosticsService
@@ -58,6 +71,9 @@ type DiagnosticsServiceHandler interface {
 	// Explain says what would happen to a request of a key for a model: every account that could be meant, in the order
 	// of tiers, and why it is in or out.
 	Explain(context.Context, *v1.ExplainRequest) (*v1.ExplainResponse, error)
+	// TestChannel asks the upstream for a short answer with each account of a channel, and says what is wrong where there is
+	// none. It costs what such an answer costs. UNIMPLEMENTED where nothing is there that could ask.
+	TestChannel(context.Context, *v1.TestChannelRequest) (*v1.TestChannelResponse, error)
 }
 
 // RegisterDiagnosticsServiceHandler registers svc as the fairway.admin.v1.DiagnosticsService
@@ -66,6 +82,7 @@ func RegisterDiagnosticsServiceHandler(server *connect.Server, svc DiagnosticsSe
 	adapter := diagnosticsServiceHandler{svc: svc}
 	server.Register(
 		connect.Method{Spec: diagnosticsServiceExplainSpec(), Handler: adapter.explain},
+		connect.Method{Spec: diagnosticsServiceTestChannelSpec(), Handler: adapter.testChannel},
 	)
 }
 
@@ -74,6 +91,10 @@ type UnimplementedDiagnosticsServiceHandler struct{}
 
 func (UnimplementedDiagnosticsServiceHandler) Explain(context.Context, *v1.ExplainRequest) (*v1.ExplainResponse, error) {
 	return nil, connect.NewError(connect.CodeUnimplemented, "fairway.admin.v1.DiagnosticsService.Explain is not implemented")
+}
+
+func (UnimplementedDiagnosticsServiceHandler) TestChannel(context.Context, *v1.TestChannelRequest) (*v1.TestChannelResponse, error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, "fairway.admin.v1.DiagnosticsService.TestChannel is not implemented")
 }
 
 type diagnosticsServiceClient struct {
@@ -88,6 +109,14 @@ func (c *diagnosticsServiceClient) Explain(ctx context.Context, req *v1.ExplainR
 	return &res, nil
 }
 
+func (c *diagnosticsServiceClient) TestChannel(ctx context.Context, req *v1.TestChannelRequest) (*v1.TestChannelResponse, error) {
+	var res v1.TestChannelResponse
+	if err := c.client.CallUnary(ctx, diagnosticsServiceTestChannelSpec(), req, &res); err != nil {
+		return nil, err
+	}
+	return &res, nil
+}
+
 type diagnosticsServiceHandler struct{ svc DiagnosticsServiceHandler }
 
 func (h diagnosticsServiceHandler) explain(ctx context.Context, _ connect.Spec, stream connect.ServerStream) error {
@@ -96,6 +125,18 @@ func (h diagnosticsServiceHandler) explain(ctx context.Context, _ connect.Spec, 
 		return err
 	}
 	res, err := h.svc.Explain(ctx, &req)
+	if err != nil {
+		return err
+	}
+	return stream.Send(res)
+}
+
+func (h diagnosticsServiceHandler) testChannel(ctx context.Context, _ connect.Spec, stream connect.ServerStream) error {
+	var req v1.TestChannelRequest
+	if err := stream.Receive(&req); err != nil {
+		return err
+	}
+	res, err := h.svc.TestChannel(ctx, &req)
 	if err != nil {
 		return err
 	}
