@@ -49,8 +49,9 @@ func (x *exchange) try() *failure {
 		return f
 	}
 	x.sse = x.upStream && isEventStream(response.Get("content-type"))
-	if x.unframe = x.candidate.Account.Channel.Adapter.Unframe(x.plan); x.unframe != nil {
-		x.sse = true
+	if x.unframe = nil; x.upStream {
+		x.unframe = x.candidate.Account.Channel.Adapter.Unframe(x.plan)
+		x.sse = x.sse || x.unframe != nil
 	}
 	x.g.slabs.put(x.first)
 	x.first = x.g.slabs.get(pieceSize)

@@ -35,7 +35,7 @@ type exchange struct {
 	names  [maxModelName]byte // where model's bytes are
 	frames []byte             // of a stream that the provider frames in its own way, what was in them
 
-	passPiece func([]byte) bool // pass, made once
+	takePiece func([]byte) bool // take, made once
 	tellEvent neutral.Emit      // tell, made once
 	state
 }
@@ -123,7 +123,7 @@ func (g *Gateway) begin(in *ingress.Request, out *ingress.Response) *exchange {
 	x, _ := g.exchanges.Get().(*exchange)
 	if x == nil {
 		x = &exchange{g: g, rng: route.NewRand()}
-		x.passPiece, x.tellEvent = x.pass, x.tell
+		x.takePiece, x.tellEvent = x.take, x.tell
 	}
 	x.in, x.out = in, out
 	x.heard = openai.Answers{} // until an upstream is picked

@@ -21,7 +21,7 @@ func (x *exchange) relayEvents() {
 	x.g.slabs.put(first)
 	var err error
 	if more && !x.left {
-		err = x.response.Each(x.passPiece)
+		err = x.response.Each(x.takePiece)
 	}
 	if x.lost {
 		x.lostClient()
@@ -42,13 +42,18 @@ func (x *exchange) unframed(p []byte) []byte {
 	return x.frames
 }
 
-// pass sends a piece of a stream to the client, and says whether it could.
-func (x *exchange) pass(p []byte) bool {
+// take is pass for what the provider may have framed in its own way.
+func (x *exchange) take(p []byte) bool {
 	if x.unframe != nil {
 		if p = x.unframed(p); p == nil {
 			return x.broken == nil
 		}
 	}
+	return x.pass(p)
+}
+
+// pass sends a piece of a stream to the client, and says whether it could.
+func (x *exchange) pass(p []byte) bool {
 	x.tap.Feed(p)
 	x.mask(p)
 	if x.strip {

@@ -31,7 +31,8 @@ import (
 )
 
 func TestMain(m *testing.M) {
-	goleak.VerifyTestMain(m)
+	// genai, a client in tests, starts it and has no way to end it.
+	goleak.VerifyTestMain(m, goleak.IgnoreTopFunction("go.opencensus.io/stats/view.(*worker).start"))
 }
 
 // books is a Sink that remembers.
@@ -79,6 +80,12 @@ func (l *lockedBuffer) String() string {
 	return l.b.String()
 }
 
+// last is the log's end.
+func (l *lockedBuffer) last() string {
+	s := l.String()
+	return s[max(0, len(s)-2000):]
+}
+
 // world is a proxy with everything around it: a state, a provider, a listener.
 type world struct {
 	t        testing.TB
@@ -122,7 +129,8 @@ func newWorld(t testing.TB, changeOptions ...func(*Options, *ingress.Options)) *
 			Accounts: map[string]fakellm.Behaviour{
 				secretA: fakellm.Healthy(), secretB: fakellm.Healthy(), secretC: fakellm.Healthy(),
 			},
-			Models: []string{"gpt-x", "gpt-y", "embed-x", "up-z"},
+			Models: []string{"gpt-x", "gpt-y", "embed-x", "up-z", "o-think", "claude-sonnet-4-5", "gemini-3-pro", "o-azure",
+				"anthropic.claude-sonnet-4-5-v1", "amazon.nova-pro-v1", "c-plain"},
 		}),
 	}
 	fake, err := w.provider.Start("127.0.0.1:0")

@@ -20,9 +20,18 @@ type azure struct {
 // countsStreams is the first API version in which a stream can be asked for its usage.
 const countsStreams = "2024-09-01"
 
+// hasResponses is the first API version of the dated form that has responses.
+const hasResponses = "2025-03-01"
+
 func newAzure(f *provider.Facts, c *Channel) Adapter {
 	prefix, _, _ := base(c.Path, f.Version)
 	dated := c.APIVersion != "" && c.APIVersion[0] >= '0' && c.APIVersion[0] <= '9'
+	if dated && c.APIVersion < hasResponses {
+		older := *f
+		older.Operations &^= operation.SetOf(operation.Responses, operation.Response, operation.ResponseDelete,
+			operation.ResponseCancel, operation.ResponseItems, operation.ResponseTokens)
+		f = &older
+	}
 	a := &azure{served: newServed(f)}
 	for op := range operation.Count {
 		op := operation.Operation(op)

@@ -40,6 +40,7 @@ func TestTargets(t *testing.T) {
 	gemini := Channel{Provider: geminis, Host: "generativelanguage.googleapis.com"}
 	azure := Channel{Provider: azures, Host: "x.openai.azure.com"}
 	dated := Channel{Provider: azures, Host: "x.openai.azure.com", APIVersion: "2024-10-21"}
+	newer := Channel{Provider: azures, Host: "x.openai.azure.com", APIVersion: "2025-04-01-preview"}
 	bedrock := Channel{Provider: bedrocks, Host: "bedrock-runtime.us-east-1.amazonaws.com"}
 	vertex := Channel{Provider: vertexes, Host: "us-east5-aiplatform.googleapis.com", Project: "p-1"}
 	at := func(c Channel, path string) Channel { c.Path = path; return c }
@@ -84,7 +85,7 @@ func TestTargets(t *testing.T) {
 		{"azure realtime", azure, Request{Op: operation.Realtime, Model: "dep", Query: []byte("model=m")}, "/openai/v1/realtime?model=dep"},
 		{"azure dated", dated, Request{Op: operation.Chat, Model: "my dep"}, "/openai/deployments/my%20dep/chat/completions?api-version=2024-10-21"},
 		{"azure dated audio", dated, Request{Op: operation.Transcriptions, Model: "w"}, "/openai/deployments/w/audio/transcriptions?api-version=2024-10-21"},
-		{"azure dated response", dated, Request{Op: operation.Response, ID: "resp_1", Query: []byte("stream=true")}, "/openai/responses/resp_1?api-version=2024-10-21&stream=true"},
+		{"azure dated response", newer, Request{Op: operation.Response, ID: "resp_1", Query: []byte("stream=true")}, "/openai/responses/resp_1?api-version=2025-04-01-preview&stream=true"},
 		{"azure dated realtime", dated, Request{Op: operation.Realtime, Model: "dep", Query: []byte("model=m&api-key=k")}, "/openai/realtime?api-version=2024-10-21&deployment=dep"},
 
 		{"bedrock messages", bedrock, Request{Op: operation.Messages, Model: "us.anthropic.claude-sonnet-4-5-20250929-v1:0"}, "/model/us.anthropic.claude-sonnet-4-5-20250929-v1%3A0/invoke"},
@@ -257,6 +258,24 @@ func TestRegionOfHost(t *testing.T) {
 	} {
 		if got := bedrockRegion(host); got != want {
 			t.Errorf("%s: %q, want %q", host, got, want)
+		}
+	}
+}
+
+// Responses came late to the dated form: before, they are conversations of chat.
+func TestAzureResponses(t *testing.T) {
+	for version, want := range map[string]operation.Operation{
+		"2024-10-21": operation.Chat, "2025-03-01-preview": operation.Responses, "": operation.Responses, "preview": operation.Responses,
+	} {
+		a, err := New(Channel{Provider: int32(resourcev1.Provider_PROVIDER_AZURE_OPENAI), Host: "x.openai.azure.com", APIVersion: version})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got, ok := a.Plan(operation.Responses, "m"); !ok || got != want {
+			t.Errorf("%q: %v %v, want %v", version, got, ok, want)
+		}
+		if _, ok := a.Plan(operation.Response, ""); ok != (want == operation.Responses) {
+			t.Errorf("%q: a response by id: %v", version, ok)
 		}
 	}
 }
