@@ -15,7 +15,7 @@ LDFLAGS := -s -w -X fairway/pkg/version.stamp=$(VERSION)
 export CGO_ENABLED := 0
 # The race detector needs cgo and a C compiler; without one the tests still run.
 GOTEST := $(if $(shell command -v $${CC:-gcc} 2>/dev/null),CGO_ENABLED=1 go test -race,go test)
-FUZZTIME ?= 3s
+FUZZTIME ?= 2s
 
 .DEFAULT_GOAL := help
 .PHONY: help build test short lint generate drift breaking fuzz e2e demo bench soak hangups microbench docs clean
@@ -61,12 +61,12 @@ generate: $(BUF) .build/protovalidate ## Go from proto/, reference pages from th
 	$(BUF) generate
 	$(MAKE) --no-print-directory docs
 
-docs: ## the CLI and configuration reference in docs/reference
-	go test -count=1 -run TestReference . -args -update
+docs: ## the CLI and configuration reference in docs/reference, and docs/providers.md
+	go test -count=1 -run '^(TestReference|TestProviders)$$' . -args -update
 
 drift: generate ## fail when what is generated is not what is committed
-	@git add --intent-to-add pkg/gen docs/reference
-	@git diff --exit-code -- pkg/gen docs/reference || { echo 'generated files differ: run make generate and commit'; exit 1; }
+	@git add --intent-to-add pkg/gen docs/reference docs/providers.md
+	@git diff --exit-code -- pkg/gen docs/reference docs/providers.md || { echo 'generated files differ: run make generate and commit'; exit 1; }
 
 # Against the commit before, or BASE.
 BASE ?= $(shell git rev-parse -q --verify HEAD~1 2>/dev/null)
@@ -75,11 +75,13 @@ breaking: $(BUF) .build/protovalidate ## fail when the contract breaks for what 
 	rm -rf .build/base && mkdir -p .build/base/.build && git archive $(BASE) proto buf.yaml | tar -x -C .build/base && \
 	cp -r .build/protovalidate .build/base/.build/ && $(BUF) breaking --against .build/base
 
-fuzz: ## every fuzz target for FUZZTIME (3s)
-	@set -e; for f in $$(git ls-files '*_test.go' | xargs grep -l '^func Fuzz'); do \
-	  for t in $$(sed -n 's/^func \(Fuzz[A-Za-z0-9_]*\).*/\1/p' $$f); do \
-	    echo "fuzz $$t in ./$$(dirname $$f)"; \
-	    go test -run '^$$' -fuzz "^$$t\$$" -fuzztime $(FUZZTIME) ./$$(dirname $$f); \
+fuzz: ## every fuzz target for FUZZTIME (2s)
+	@set -e; mkdir -p .build/fuzz; for dir in $$(git ls-files '*_test.go' | xargs grep -l '^func Fuzz' | xargs -n1 dirname | sort -u); do \
+	  go test -c -fuzz=. -o .build/fuzz/fuzz.test ./$$dir; \
+	  for t in $$(cat $$dir/*_test.go | sed -n 's/^func \(Fuzz[A-Za-z0-9_]*\).*/\1/p'); do \
+	    echo "fuzz $$t in ./$$dir"; \
+	    (cd $$dir && $(CURDIR)/.build/fuzz/fuzz.test -test.run '^$$' -test.fuzz "^$$t\$$" -test.fuzztime $(FUZZTIME) \
+	      -test.fuzzminimizetime 10x -test.fuzzcachedir $(CURDIR)/.build/fuzz/cache); \
 	  done; done
 
 clean: ## remove what was built

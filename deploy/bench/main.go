@@ -274,7 +274,10 @@ func (b *bench) rounded(ctx context.Context, m measure) (map[string][]float64, e
 		got[t.name] = append(got[t.name], v)
 		return err
 	}
-	starters := []func(context.Context) (*target, error){b.rig.nginx, func(ctx context.Context) (*target, error) { return b.rig.fairway(ctx) }}
+	starters := []func(context.Context) (*target, error){func(ctx context.Context) (*target, error) { return b.rig.fairway(ctx) }}
+	if !m.alone {
+		starters = append(starters, b.rig.nginx)
+	}
 	for i := range b.rounds {
 		if !m.fresh {
 			for _, t := range inTurn(b.proxies, i) {

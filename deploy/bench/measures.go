@@ -51,6 +51,8 @@ func measures() []measure {
 		{name: "tls-event", title: "CPU per SSE event, TLS upstream", unit: "µs", bar: 1.5, round: eventCPU("tls")},
 		{name: "body-100k", title: "CPU per request, 100 KiB body", unit: "µs", bar: 1.5, round: requestCPU("plain", middleBody)},
 		{name: "idle", title: "memory per idle stream", unit: "kB", bar: 1.5, fresh: true, round: idleMemory},
+		{name: "told-event", title: "CPU that converting an event adds", unit: "µs", bar: 6, alone: true, round: toldCPU},
+		{name: "told-idle", title: "memory that a converted stream adds", unit: "kB", bar: 4.096, alone: true, fresh: true, round: toldMemory},
 		{name: "allocations", title: "allocations per request", bar: 10, alone: true, round: allocations},
 	}
 }
@@ -112,6 +114,45 @@ func idleMemory(ctx context.Context, b *bench, t *target) (float64, error) {
 	}
 	b.note("%-8s %d idle streams: %.1f MiB more", t.name, k.Conns, float64(o.RSS[1]-o.RSS[0])/(1<<20))
 	return float64(o.RSS[1]-o.RSS[0]) / float64(k.Conns) / 1e3, nil
+}
+
+// toldCPU is what an event of a stream costs more when it is converted between dialects.
+func toldCPU(ctx context.Context, b *bench, t *target) (float64, error) {
+	plain, err := eventCPU("plain")(ctx, b, t)
+	if err != nil {
+		return 0, err
+	}
+	k := b.task("events", "plain", t)
+	k.Model, k.Conns, k.Every = modelTold, b.pace.streams, eventsEvery
+	o, err := b.load(ctx, k)
+	if err != nil {
+		return 0, err
+	}
+	told := o.CPU / float64(o.Count) * 1e6
+	b.note("%-8s %.1f µs an event passed through, %.1f µs converted", t.name, plain, told)
+	return told - plain, nil
+}
+
+// toldMemory is what an idle stream holds more when it is converted.
+func toldMemory(ctx context.Context, b *bench, t *target) (float64, error) {
+	told := b.task("idle", "plain", t)
+	told.Model, told.Conns, told.Window = modelToldIdle, b.pace.idle, b.pace.settle
+	o, err := b.load(ctx, told)
+	if err != nil {
+		return 0, err
+	}
+	other, err := b.rig.fairway(ctx)
+	if err != nil {
+		return 0, err
+	}
+	defer b.rig.end(other)
+	plain, err := idleMemory(ctx, b, other)
+	if err != nil {
+		return 0, err
+	}
+	each := float64(o.RSS[1]-o.RSS[0]) / float64(told.Conns) / 1e3
+	b.note("%-8s %.1f kB a stream passed through, %.1f kB converted", t.name, plain, each)
+	return each - plain, nil
 }
 
 const largeBodies16 = 16

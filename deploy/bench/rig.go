@@ -27,6 +27,10 @@ const (
 	modelPlain = "bench"
 	modelTLS   = "bench-tls"
 	modelIdle  = "bench-idle" // on all ports of the upstream
+
+	// The same at a provider of another dialect, so that answers are converted.
+	modelTold     = "bench-told"
+	modelToldIdle = "bench-told-idle"
 )
 
 // rig is everything that runs while the bench does, in one temporary directory.
@@ -125,7 +129,7 @@ func (r *rig) startControlPlane(ctx context.Context) error {
 		return err
 	}
 	r.adminEnv = cleanEnv("FAIRWAY_SERVER=http://"+admin, "FAIRWAY_DATA_DIR="+data, "CRED=sk-bench-credential-of-the-fake-upstream")
-	if err := r.apply(ctx, r.resources(), modelPlain, modelTLS, modelIdle); err != nil {
+	if err := r.apply(ctx, r.resources(), modelPlain, modelTLS, modelIdle, modelTold, modelToldIdle); err != nil {
 		return err
 	}
 	r.key, err = r.newKey(ctx, "bench")
@@ -161,11 +165,18 @@ func (r *rig) newKey(ctx context.Context, name string) (string, error) {
 // resources are the channels and accounts, as apply reads them: one channel with all the accounts for the measures, the
 // same over TLS, and one for each port of the upstream for idle streams.
 func (r *rig) resources() string {
-	all := channelYAML("plain", "http://"+r.at.Plain[0], modelPlain, "", accounts) + channelYAML("tls", "https://"+r.at.TLS, modelTLS, "", accounts)
+	all := channelYAML("plain", "http://"+r.at.Plain[0], modelPlain, "", accounts) + channelYAML("tls", "https://"+r.at.TLS, modelTLS, "", accounts) +
+		toldYAML("told", "http://"+r.at.Plain[0], modelTold, accounts)
 	for i, addr := range r.at.Plain {
 		all += channelYAML(fmt.Sprintf("idle-%d", i), "http://"+addr, modelIdle, "", 1)
+		all += toldYAML(fmt.Sprintf("told-idle-%d", i), "http://"+addr, modelToldIdle, 1)
 	}
 	return all
+}
+
+// toldYAML is a channel of a provider that speaks another dialect than the load.
+func toldYAML(name, url, model string, accounts int) string {
+	return strings.Replace(channelYAML(name, url, model, "", accounts), "provider: openai\n", "provider: anthropic\n", 1)
 }
 
 // channelYAML is a channel with so many accounts; more are further lines of the channel.

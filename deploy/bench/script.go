@@ -21,6 +21,10 @@ type script struct {
 
 const scriptHeader = "X-Bench"
 
+// toldHeader is the one for requests that are converted: hardly any header crosses from one dialect to another, but this
+// one does.
+const toldHeader = "Baggage"
+
 func (s script) String() string {
 	text := fmt.Sprintf("%d,%d,%d", s.Events, s.Every.Microseconds(), s.Hold.Microseconds())
 	if s.Fault == "" && s.Odds == 0 && s.Tag == "" {
@@ -65,9 +69,13 @@ func requestBytes(key, model string, s script, size int) []byte {
 	}
 	before := `{"model":"` + model + `",` + stream + `"temperature":0.7,"messages":[{"role":"user","content":"`
 	const after = `"}]}`
+	header := scriptHeader
+	if model == modelTold || model == modelToldIdle {
+		header = toldHeader
+	}
 	words := strings.Repeat("all work and no play ", max(0, size-len(before)-len(after))/21+1)
 	body := before + words[:max(0, size-len(before)-len(after))] + after
 	return fmt.Appendf(nil, "POST /v1/chat/completions HTTP/1.1\r\nHost: bench.local\r\nAuthorization: Bearer %s\r\n"+
 		"User-Agent: fairway-bench\r\nAccept: application/json\r\nContent-Type: application/json\r\n%s: %s\r\nContent-Length: %d\r\n\r\n%s",
-		key, scriptHeader, s, len(body), body)
+		key, header, s, len(body), body)
 }

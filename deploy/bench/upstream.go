@@ -84,6 +84,8 @@ type visit struct {
 	conn net.Conn
 	buf  []byte
 	n    int // bytes in buf
+
+	claude bool // the request under way is in Anthropic's dialect
 }
 
 func (v *visit) run() error {
@@ -114,7 +116,11 @@ func (v *visit) request() (s script, usage bool, err error) {
 	if err != nil {
 		return s, false, fmt.Errorf("a request without a length: %w", err)
 	}
-	if s, err = parseScript(headerValue(v.buf[:head], scriptHeader)); err != nil {
+	text := headerValue(v.buf[:head], scriptHeader)
+	if v.claude = bytes.HasPrefix(v.buf[:head], []byte("POST /v1/messages ")); v.claude {
+		text = headerValue(v.buf[:head], toldHeader)
+	}
+	if s, err = parseScript(text); err != nil {
 		return s, false, err
 	}
 	if s.Events == 0 {
@@ -175,8 +181,24 @@ const (
 	lastChunk   = "0\r\n\r\n"
 )
 
+// The same in Anthropic's dialect.
+const (
+	claudeMessage = `{"id":"msg_bench","type":"message","role":"assistant","model":"bench","content":[{"type":"text","text":"The quick brown fox jumps over the lazy dog."}],` +
+		`"stop_reason":"end_turn","stop_sequence":null,"usage":{"input_tokens":230,"cache_creation_input_tokens":0,"cache_read_input_tokens":0,"output_tokens":17}}`
+	claudeStart = "event: message_start\n" + `data: {"type":"message_start","message":{"id":"msg_bench","type":"message","role":"assistant","model":"bench","content":[],` +
+		`"stop_reason":null,"stop_sequence":null,"usage":{"input_tokens":230,"cache_creation_input_tokens":0,"cache_read_input_tokens":0,"output_tokens":1}}}` + "\n\n" +
+		"event: content_block_start\n" + `data: {"type":"content_block_start","index":0,"content_block":{"type":"text","text":""}}` + "\n\n"
+	claudeDelta = "event: content_block_delta\n" + `data: {"type":"content_block_delta","index":0,"delta":{"type":"text_delta","text":" word"}}` + "\n\n"
+	claudeEnd   = "event: content_block_stop\n" + `data: {"type":"content_block_stop","index":0}` + "\n\n" +
+		"event: message_delta\n" + `data: {"type":"message_delta","delta":{"stop_reason":"end_turn","stop_sequence":null},"usage":{"output_tokens":17}}` + "\n\n" +
+		"event: message_stop\n" + `data: {"type":"message_stop"}` + "\n\n"
+)
+
 func plainAnswer(tag string) string {
-	body := tagged(completion, tag)
+	return plain(tagged(completion, tag))
+}
+
+func plain(body string) string {
 	return "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nX-Request-Id: req_bench\r\n" + contentLength(body) + "\r\n\r\n" + body
 }
 
@@ -202,7 +224,11 @@ func (v *visit) answer(s script, usage bool) error {
 		if s.Hold > 0 {
 			time.Sleep(s.Hold)
 		}
-		_, err := io.WriteString(v.conn, plainAnswer(s.Tag))
+		answer := plainAnswer(s.Tag)
+		if v.claude {
+			answer = plain(claudeMessage)
+		}
+		_, err := io.WriteString(v.conn, answer)
 		return err
 	}
 	return v.stream(s, usage)
@@ -211,7 +237,11 @@ func (v *visit) answer(s script, usage bool) error {
 // stream sends events at a pace that does not slip, each stream with a phase of its own.
 func (v *visit) stream(s script, usage bool) error {
 	content := []byte(chunk(tagged(contentData, s.Tag)))
-	if _, err := v.conn.Write(append([]byte(streamHead), content...)); err != nil {
+	opening := streamHead
+	if v.claude {
+		content, opening = []byte(chunk(claudeDelta)), streamHead+chunk(claudeStart)
+	}
+	if _, err := v.conn.Write(append([]byte(opening), content...)); err != nil {
 		return err
 	}
 	next := time.Now().Add(rand.N(max(s.Every, 1)))
@@ -223,6 +253,10 @@ func (v *visit) stream(s script, usage bool) error {
 			return err
 		}
 		next = next.Add(s.Every)
+	}
+	if v.claude {
+		_, err := io.WriteString(v.conn, chunk(claudeEnd)+lastChunk)
+		return err
 	}
 	end := chunk(tagged(finishData, s.Tag))
 	if usage {

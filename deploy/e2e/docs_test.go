@@ -14,7 +14,8 @@ import (
 
 // TestDocs runs every command that README and docs show, page by page, in the order in which a reader would type them. Only
 // what cannot be the same in a test is replaced: ports that may be taken, and the provider's address, where a fake one
-// stands. Blocks marked sh are commands; nothing else in the pages is.
+// stands. Blocks marked sh are commands; those marked js and python are programs (see runPrograms), which run in the
+// environment that the commands leave behind.
 func TestDocs(t *testing.T) {
 	for _, tool := range []string{"bash", "curl"} {
 		if _, err := exec.LookPath(tool); err != nil {
@@ -34,20 +35,22 @@ func TestDocs(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		blocks := shellBlocks(string(raw))
-		if len(blocks) == 0 {
+		if len(blocksOf(string(raw), "sh")) == 0 {
 			continue
 		}
-		t.Run(filepath.Base(page), func(t *testing.T) { runPage(t, filepath.Join(root, ".bin"), blocks) })
+		t.Run(filepath.Base(page), func(t *testing.T) { runPage(t, root, string(raw)) })
 	}
 }
 
-var fence = regexp.MustCompile("(?ms)^```sh\n(.*?)^```$")
+var fence = regexp.MustCompile("(?ms)^```([a-z]*)\n(.*?)^```$")
 
-func shellBlocks(text string) []string {
+// blocksOf are the blocks of a page in one language.
+func blocksOf(text, language string) []string {
 	var blocks []string
 	for _, m := range fence.FindAllStringSubmatch(text, -1) {
-		blocks = append(blocks, m[1])
+		if m[1] == language {
+			blocks = append(blocks, m[2])
+		}
 	}
 	return blocks
 }
@@ -62,8 +65,8 @@ var elsewhere = map[string]string{
 	"go install g": "see installGrpcurl",
 }
 
-func runPage(t *testing.T, tools string, blocks []string) {
-	home := t.TempDir()
+func runPage(t *testing.T, root, text string) {
+	home, tools := t.TempDir(), filepath.Join(root, ".bin")
 	in := &installation{t: t, dataDir: filepath.Join(home, ".fairway")}
 	_, url := provider(t, fakellm.Options{Accounts: map[string]fakellm.Behaviour{"sk-docs-provider": fakellm.Healthy()},
 		Models: []string{"gpt-4o", "gpt-4o-mini"}})
@@ -85,14 +88,16 @@ func runPage(t *testing.T, tools string, blocks []string) {
 	env = append(env, "FAIRWAY_SERVER=http://"+ports[1])
 	in.proxies = []*proxy{{addr: ports[0], ops: ports[3]}}
 	in.admin, in.sync, in.control = ports[1], ports[2], ports[4]
-	replace = append(replace, "https://api.openai.com", url)
+	// The examples are run where a reader would stand, in the repository.
+	replace = append(replace, "https://api.openai.com", url, "go run ./examples/", "go -C "+root+" run ./examples/")
+	env = append(env, goEnv(t)...)
+	replacer := strings.NewReplacer(replace...)
 
 	var script strings.Builder
 	script.WriteString("set -eu\n")
 	background := false
-	for _, block := range blocks {
-		text := strings.NewReplacer(replace...).Replace(block)
-		for line := range strings.Lines(text) {
+	for _, block := range blocksOf(text, "sh") {
+		for line := range strings.Lines(replacer.Replace(block)) {
 			if reason := runsElsewhere(line); reason != "" {
 				continue
 			}
@@ -112,6 +117,8 @@ func runPage(t *testing.T, tools string, blocks []string) {
 		in.proxies[0].process = in.server
 		in.ready()
 	}
+	kept := filepath.Join(home, "environment")
+	script.WriteString("env -0 > " + kept + "\n")
 	// What a page starts in the background ends with its script.
 	cmd := exec.Command("bash", "-x", "-c", "trap 'kill $(jobs -p) 2>/dev/null || true; wait' EXIT\n"+script.String())
 	cmd.Env, cmd.Dir = env, home
@@ -122,11 +129,17 @@ func runPage(t *testing.T, tools string, blocks []string) {
 	if err != nil {
 		t.Fatalf("the page's commands: %v\n%s", err, out)
 	}
-	for _, bad := range []string{`"error":`, "Failed to"} {
+	for _, bad := range []string{`"error":{`, `"error": {`, "Failed to"} {
 		if strings.Contains(string(out), bad) {
 			t.Errorf("a command of the page printed an error:\n%s", out)
 		}
 	}
+	after, err := os.ReadFile(kept)
+	if err != nil {
+		t.Fatal(err)
+	}
+	runPrograms(t, replacer.Replace(text), home, strings.Split(strings.TrimRight(string(after), "\x00"), "\x00"))
+	tryTools(t, replacer.Replace(text), ports[0], home)
 }
 
 func runsElsewhere(line string) string {
@@ -161,7 +174,7 @@ func installGrpcurl(t *testing.T, bin string) {
 
 // TestDocsAreChecked: the extraction finds what it must.
 func TestDocsAreChecked(t *testing.T) {
-	got := shellBlocks("a\n```sh\none\ntwo\n```\nb\n```\nno\n```\n```sh\nthree\n```\n")
+	got := blocksOf("a\n```sh\none\ntwo\n```\nb\n```\nno\n```\n```sh\nthree\n```\n", "sh")
 	if fmt.Sprint(got) != "[one\ntwo\n three\n]" {
 		t.Errorf("blocks: %q", got)
 	}

@@ -112,10 +112,12 @@ var errNoCount = errors.New("the upstream's answer has no count")
 
 // lossHeaders tells the client what it lost.
 func (x *exchange) lossHeaders() {
-	if x.talk == nil || !x.converted {
+	if x.talk == nil || !x.retold {
 		return
 	}
-	x.g.meters.converted(x.op, x.plan)
+	if x.converted {
+		x.g.meters.converted(x.op, x.plan)
+	}
 	if x.talk.losses != 0 {
 		x.out.Set("X-Fairway-Lossy", x.talk.losses.String())
 		x.countLosses(x.talk.losses)
