@@ -1,6 +1,10 @@
 package gateway
 
 import (
+	"bytes"
+
+	"github.com/tidwall/gjson"
+
 	"fairway/dataplane/internal/route"
 	"fairway/dataplane/internal/snapshot"
 	"fairway/pkg/fault"
@@ -21,6 +25,9 @@ func (x *exchange) relayPinned() *fault.Error {
 	known, ok := x.g.owners.get(id)
 	if ok && known.key != x.key.ID {
 		return x.nothingThere()
+	}
+	if f := x.readPinnedBody(); f != nil {
+		return f
 	}
 	x.peek.Stream = x.op == operation.Response && streamAsked(x.target.Query)
 	if f := x.admitStream(); f != nil {
@@ -62,6 +69,28 @@ func (x *exchange) relayPinned() *fault.Error {
 		return x.nothingThere()
 	}
 	return x.exhausted()
+}
+
+// readPinnedBody reads what should not be there: OpenAI's Go client asks for a stream in the body of its GET. It becomes the
+// query that it is documented to be; nothing else of a body matters here, and none goes upstream.
+func (x *exchange) readPinnedBody() *fault.Error {
+	const most = 64 << 10
+	n := x.in.ContentLength()
+	switch {
+	case n == 0:
+		return nil
+	case n < 0 || n > most:
+		return fault.New(fault.Invalid, "this operation has no body").WithCode("unexpected_body")
+	}
+	if f := x.readBody(); f != nil {
+		return f
+	}
+	if x.op == operation.Response && gjson.GetBytes(x.body.b, "stream").Bool() && !streamAsked(x.target.Query) {
+		query := append([]byte("stream=true"), '&')
+		x.target.Query = bytes.TrimSuffix(append(query, x.target.Query...), []byte{'&'})
+	}
+	x.dropBody()
+	return nil
 }
 
 // nothingThere is the answer where nobody has what the client asks for, or somebody else made it.
