@@ -1,10 +1,10 @@
 // Package route chooses the account that serves a request next.
 //
-// Pick walks a pool's tiers from the highest priority down. In a tier it draws two candidates by weight and takes the
-// one with less load for its share ("power of two choices", on this process's own counts only: a minimum over a shared,
-// stale score would send everybody to the same account). It decides from memory in nanoseconds, takes no lock and
-// allocates nothing. It sends nothing, changes no cell, and does not decide whether a retry is worth it; Budget says
-// whether one is affordable.
+// Pick walks a pool's tiers from the highest priority down. In a tier it draws a candidate by weight. An idle one it
+// takes, so idle accounts are used by weight; else it draws another and takes the one with less load for its share
+// ("power of two choices", on this process's own counts only: a minimum over a shared, stale score would send everybody
+// to the same account). It decides from memory in nanoseconds, takes no lock and allocates nothing. It sends nothing,
+// changes no cell, and does not decide whether a retry is worth it; Budget says whether one is affordable.
 package route
 
 import "fairway/dataplane/internal/snapshot"
@@ -43,8 +43,8 @@ func (r Reason) String() string {
 	}
 }
 
-// redraws is how often a tier is drawn from anew before it is scanned.
-const redraws = 4
+// draws is how often a tier is drawn from before it is scanned.
+const draws = 10
 
 // scanEnough is how many candidates a scan looks at once it has found one.
 const scanEnough = 1024
@@ -76,50 +76,37 @@ func choose(t *snapshot.Tier, tried []*snapshot.Account, nowMS int64, rng *Rand)
 		return nil
 	}
 	var first snapshot.Drawn
-	for range 1 + redraws {
-		// Both are drawn before either is looked at: the processor then waits for the memory of both at once.
-		a := t.Draw(rng.Uint64(), rng.Uint64())
-		b := t.Draw(rng.Uint64(), rng.Uint64())
-		aOK, bOK := fit(a, tried, nowMS), fit(b, tried, nowMS)
+	for range draws {
+		d := t.Draw(rng.Uint64(), rng.Uint64())
 		switch {
+		case !fit(d, tried, nowMS) || d.Cell == first.Cell:
 		case first.Cell != nil:
-			// One is known from before; the draws of this round are its competitors.
-			if aOK && a.Cell != first.Cell {
-				return lighter(first, a)
-			}
-			if bOK && b.Cell != first.Cell {
-				return lighter(first, b)
-			}
-		case aOK && bOK && a.Cell != b.Cell:
-			return lighter(a, b)
-		case aOK:
-			first = a
-		case bOK:
-			first = b
+			return lighter(first, d)
+		case d.Cell.InFlight.Load() <= 0:
+			// Nobody has less to do than nothing, so there is no need to wait for another one's memory.
+			return d.Candidate
+		default:
+			first = d
 		}
 	}
 	if first.Cell != nil {
-		return first.Candidate()
+		return first.Candidate
 	}
 	return scan(t, tried, nowMS, rng)
 }
 
-// lighter prefers a unless b has less load for its share. So idle accounts are used by weight.
+// lighter prefers a, which is busy, unless b has less load for its share.
 func lighter(a, b snapshot.Drawn) *snapshot.Candidate {
-	load := a.Cell.InFlight.Load()
-	if load <= 0 {
-		return a.Candidate()
+	load := b.Cell.InFlight.Load()
+	if load <= 0 || float32(load)*b.Candidate.Scale < float32(a.Cell.InFlight.Load())*a.Candidate.Scale {
+		return b.Candidate
 	}
-	ca, cb := a.Candidate(), b.Candidate()
-	if float32(b.Cell.InFlight.Load())*cb.Scale < float32(load)*ca.Scale {
-		return cb
-	}
-	return ca
+	return a.Candidate
 }
 
 // fit is usable for what was drawn; that looks at the candidate only if something was tried.
 func fit(d snapshot.Drawn, tried []*snapshot.Account, nowMS int64) bool {
-	return rested(d.Cell, nowMS) && (len(tried) == 0 || !was(d.Candidate(), tried))
+	return rested(d.Cell, nowMS) && (len(tried) == 0 || !was(d.Candidate, tried))
 }
 
 // usable says whether nothing speaks against c.

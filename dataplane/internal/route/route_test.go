@@ -3,10 +3,12 @@ package route
 import (
 	"fmt"
 	"math"
+	"slices"
 	"sync"
 	"testing"
 
 	"google.golang.org/protobuf/proto"
+	"pgregory.net/rapid"
 
 	"fairway/dataplane/internal/snapshot"
 	"fairway/pkg/digest"
@@ -346,26 +348,105 @@ func TestBudgetIsNeverExceeded(t *testing.T) {
 	}
 }
 
-// BenchmarkPick has bars: 60 ns at 10k accounts, 100 ns at 100k, no allocation.
+// TestTwoChoices: whatever is not looked at, the answer is that of two choices spelled out: of the first two different
+// ones that are drawn and usable, the one with less load for its share; the first when they are equal.
+func TestTwoChoices(t *testing.T) {
+	rapid.Check(t, func(rt *rapid.T) {
+		p := pool(t, drawChannels(rt)...)
+		tier := &p.Tiers[0]
+		if tier.Size == 1 {
+			return
+		}
+		const now = 1000
+		var tried []*snapshot.Account
+		each(p, func(c *snapshot.Candidate) {
+			c.Cell.InFlight.Store(rapid.Int32Range(0, 3).Draw(rt, "load"))
+			switch rapid.IntRange(0, 5).Draw(rt, "state") {
+			case 0:
+				c.Cell.Cool(now + 1)
+			case 1:
+				tried = append(tried, c.Account)
+			}
+		})
+		seed := rapid.Uint64().Draw(rt, "seed")
+		var first, want *snapshot.Candidate
+		rng := SeededRand(seed)
+		for range draws {
+			c := tier.Draw(rng.Uint64(), rng.Uint64()).Candidate
+			if c == first || c.Cell.CooldownUntil.Load() > now || slices.Contains(tried, c.Account) {
+				continue
+			}
+			if first == nil {
+				first, want = c, c
+				continue
+			}
+			if float32(c.Cell.InFlight.Load())*c.Scale < float32(first.Cell.InFlight.Load())*first.Scale {
+				want = c
+			}
+			break
+		}
+		if first == nil {
+			return // what a scan finds is tested by itself
+		}
+		rng = SeededRand(seed)
+		if got, reason := Pick(p, tried, now, &rng); got != want || reason != Chosen {
+			rt.Fatalf("Pick = %v (%v), want %v", got.Account.ID, reason, want.Account.ID)
+		}
+	})
+}
+
+// drawChannels makes a few channels of one priority.
+func drawChannels(rt *rapid.T) []channel {
+	channels := make([]channel, rapid.IntRange(1, 4).Draw(rt, "channels"))
+	for i := range channels {
+		channels[i].weight = rapid.Uint32Range(1, 5).Draw(rt, "weight")
+		channels[i].accounts = rapid.SliceOfN(rapid.Uint32Range(1, 5), 1, 4).Draw(rt, "accounts")
+	}
+	return channels
+}
+
+// benchPool makes channels of that many accounts each.
+func benchPool(b *testing.B, channels, accounts int, weighted bool) *snapshot.Pool {
+	list := make([]channel, channels)
+	for i := range list {
+		list[i].weight = 100
+		list[i].accounts = slices.Repeat([]uint32{100}, accounts)
+		if weighted {
+			list[i].weight += uint32(i % 7)
+			list[i].accounts[0] = 50
+		}
+	}
+	return pool(b, list...)
+}
+
+// BenchmarkPick has bars: 60 ns at 10k accounts, 100 ns at 100k, no allocation. The accounts are idle, as nearly all of so
+// many are at any moment.
 func BenchmarkPick(b *testing.B) {
 	for _, tt := range []struct {
 		channels, accounts int
 		weighted           bool
 	}{{1, 3, false}, {10_000, 1, false}, {100, 100, true}, {1, 10_000, true}, {1000, 100, true}, {100_000, 1, true}, {1, 100_000, true}} {
 		b.Run(fmt.Sprintf("%dx%d", tt.channels, tt.accounts), func(b *testing.B) {
-			channels := make([]channel, tt.channels)
-			for i := range channels {
-				channels[i].weight = 100
-				channels[i].accounts = make([]uint32, tt.accounts)
-				for j := range channels[i].accounts {
-					channels[i].accounts[j] = 100
-				}
-				if tt.weighted {
-					channels[i].weight += uint32(i % 7)
-					channels[i].accounts[0] = 50
-				}
+			p := benchPool(b, tt.channels, tt.accounts, tt.weighted)
+			rng := SeededRand(1)
+			b.ReportAllocs()
+			for b.Loop() {
+				Pick(p, nil, 1, &rng)
 			}
-			p := pool(b, channels...)
+		})
+	}
+}
+
+// BenchmarkPickBusy is the worst case: each account has requests under way, so that two have to be compared.
+func BenchmarkPickBusy(b *testing.B) {
+	for _, n := range [][2]int{{100, 100}, {1000, 100}, {100_000, 1}, {1, 100_000}} {
+		b.Run(fmt.Sprintf("%dx%d", n[0], n[1]), func(b *testing.B) {
+			p := benchPool(b, n[0], n[1], true)
+			load := int32(0)
+			each(p, func(c *snapshot.Candidate) {
+				load = load%3 + 1
+				c.Cell.InFlight.Store(load)
+			})
 			rng := SeededRand(1)
 			b.ReportAllocs()
 			for b.Loop() {

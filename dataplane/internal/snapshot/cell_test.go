@@ -16,6 +16,16 @@ func TestCellsFillTwoCacheLines(t *testing.T) {
 	}
 }
 
+// TestDrawsShareLines: neither a lane nor a seat lies across two lines.
+func TestDrawsShareLines(t *testing.T) {
+	if got := unsafe.Sizeof(lane{}); got != 32 {
+		t.Errorf("a lane has %d bytes, want 32", got)
+	}
+	if got := unsafe.Sizeof(seat{}); got != 16 {
+		t.Errorf("a seat has %d bytes, want 16", got)
+	}
+}
+
 func TestCellNeverShortens(t *testing.T) {
 	var c Cell
 	c.Cool(10)

@@ -226,13 +226,21 @@ func dump(s *Snapshot) string {
 	return b.String()
 }
 
+// laneFits reports whether a lane holds the candidate of a roster of one, and none of a bigger one.
+func laneFits(l lane, r *Roster) bool {
+	if len(r.Candidates) > 1 {
+		return l.only == nil && l.sole == nil
+	}
+	return l.sole == &r.Candidates[0] && l.only == l.sole.Cell
+}
+
 func poolText(p *Pool) string {
 	var b strings.Builder
 	for _, t := range p.Tiers {
 		fmt.Fprintf(&b, " tier %d size %d:", t.Priority, t.Size)
 		for i, r := range t.Rosters {
 			l := t.lanes[i]
-			fmt.Fprintf(&b, " %s*%d %v %v{", r.Channel.ID, r.Channel.Weight, l.slot, l.roster == r && (l.only == nil) == (len(r.Candidates) > 1))
+			fmt.Fprintf(&b, " %s*%d %v %v{", r.Channel.ID, r.Channel.Weight, l.slot, l.roster == r && laneFits(l, r))
 			for i, c := range r.Candidates {
 				cells := []*Cell{c.Account.Cell, r.seats[i].cell, cmp.Or(l.only, c.Cell)}
 				one := !slices.ContainsFunc(cells, func(cell *Cell) bool { return cell != c.Cell })

@@ -68,23 +68,19 @@ type Tier struct {
 	lanes    []lane    // one per roster
 }
 
-// lane is a roster as a draw sees it.
+// lane is a roster as a draw sees it: half a cache line, and of a roster of one, all that there is to know.
 type lane struct {
-	slot   slot  // of the tier's alias table
-	only   *Cell // of a roster of one
+	slot   slot       // of the tier's alias table
+	only   *Cell      // of a roster of one
+	sole   *Candidate // of a roster of one
 	roster *Roster
 }
 
-// Drawn is a candidate as a draw found it. Its cell is at hand; the rest costs a look at memory that the draw did not
-// need.
+// Drawn is a candidate as a draw found it, with its cell at hand. The draw has not looked at either.
 type Drawn struct {
-	Cell   *Cell
-	roster *Roster
-	at     int
+	Cell      *Cell
+	Candidate *Candidate
 }
-
-// Candidate is who was drawn.
-func (d Drawn) Candidate() *Candidate { return &d.roster.Candidates[d.at] }
 
 // Draw turns two random numbers into a candidate: a channel by its weight among the tier's channels, and an account by
 // its weight among the channel's. It takes no lock and allocates nothing.
@@ -97,7 +93,7 @@ func (t *Tier) Draw(r1, r2 uint64) Drawn {
 		}
 	}
 	if l.only != nil {
-		return Drawn{Cell: l.only, roster: l.roster}
+		return Drawn{Cell: l.only, Candidate: l.sole}
 	}
 	seats := l.roster.seats
 	i := column(len(seats), r2)
@@ -106,7 +102,7 @@ func (t *Tier) Draw(r1, r2 uint64) Drawn {
 		i = int(s.slot.alias)
 		s = &seats[i]
 	}
-	return Drawn{Cell: s.cell, roster: l.roster, at: i}
+	return Drawn{Cell: s.cell, Candidate: &l.roster.Candidates[i]}
 }
 
 // Pool is all that may serve one model for one group. It is immutable.
@@ -183,7 +179,8 @@ func newTier(rosters []*Roster, old *Pool) Tier {
 		t.Size += len(r.Candidates)
 		t.lanes[i].roster = r
 		if len(r.Candidates) == 1 {
-			t.lanes[i].only = r.Candidates[0].Cell
+			t.lanes[i].sole = &r.Candidates[0]
+			t.lanes[i].only = t.lanes[i].sole.Cell
 		}
 	}
 	if twin := old.twin(&t); twin != nil {

@@ -1,5 +1,0 @@
-//go:build !race
-
-package clientkey
-
-const raceDetector = false
