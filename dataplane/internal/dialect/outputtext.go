@@ -17,10 +17,33 @@ func OutputText(piece []byte) int {
 		if !namesOutput(name) {
 			continue
 		}
-		if at, text := s.At, s.Text; !s.Value() {
+		if at, text := s.At, s.Text; !s.output(true) {
 			s.At, s.Text = at, text
 		}
 	}
+}
+
+// output walks the value of a member that holds generated text. Of an object what is no text does not count: its kind, and
+// proofs of reasoning, which are long. deeper: what Converse says of reasoning is one object further in.
+func (s *Scanner) output(deeper bool) bool {
+	s.Space()
+	if !s.Take('{') {
+		return s.Value()
+	}
+	return s.Members(func(key []byte) bool {
+		text := s.Text
+		switch string(key) {
+		case "type", "role", "signature", "redactedContent", "reasoning_details", "extra_content":
+			ok := s.Value()
+			s.Text = text
+			return ok
+		case "reasoningContent":
+			if deeper {
+				return s.output(false)
+			}
+		}
+		return s.Value()
+	}) == ""
 }
 
 // namesOutput says whether b ends in the name of a member that holds generated text.

@@ -83,20 +83,3 @@ func (p *Peek) usageSplicing() (Span, string, bool) {
 	}
 	return inside, includeUsage + ",", true
 }
-
-// AppendQuoted appends s as a JSON string. Quotes, backslashes and control characters are escaped; every other byte stays.
-func AppendQuoted(dst []byte, s string) []byte {
-	const hex = "0123456789abcdef"
-	dst = append(dst, '"')
-	for i := range len(s) {
-		switch c := s[i]; {
-		case c == '"' || c == '\\':
-			dst = append(dst, '\\', c)
-		case c < 0x20:
-			dst = append(dst, '\\', 'u', '0', '0', hex[c>>4], hex[c&0xf])
-		default:
-			dst = append(dst, c)
-		}
-	}
-	return append(dst, '"')
-}

@@ -36,7 +36,8 @@ func (x *exchange) beginHead(a *snapshot.Account, body []byte) []byte {
 		x.ask.Query = x.target.Query
 	}
 	x.credentials = *credentialOf(a)
-	h := append(x.head[:0], facts.Method...)
+	h := x.head[:0]
+	h = append(h, facts.Method...)
 	h = append(h, ' ')
 	h = ch.Adapter.AppendTarget(h, &x.ask)
 	h = append(h, " HTTP/1.1\r\nHost: "...)

@@ -276,7 +276,7 @@ func sayMessages(t *testing.T, w *world, model string, a asked) exchangeResult {
 		content = append(content, anthropic.NewImageBlockBase64("image/png", base64.StdEncoding.EncodeToString(a.image)))
 	}
 	q := anthropic.MessageNewParams{
-		Model: anthropic.Model(model), MaxTokens: 8192, System: []anthropic.TextBlockParam{{Text: "Be brief."}},
+		Model: model, MaxTokens: 8192, System: []anthropic.TextBlockParam{{Text: "Be brief."}},
 		Messages: []anthropic.MessageParam{anthropic.NewUserMessage(content...)},
 	}
 	if a.tools {

@@ -166,7 +166,7 @@ func (x *exchange) endOfTold(err error) {
 	}
 	clean := x.broken == nil && (err == nil || errors.Is(err, io.EOF))
 	whole := t.ended || clean && t.reader.Close(x.tellEvent)
-	x.countLosses(t.writer.Losses() &^ t.losses)
+	x.countLosses((t.writer.Losses() | t.reader.Losses()) &^ t.losses)
 	if x.op == operation.Chat {
 		x.g.memory.keep(x.key.ID, &t.study)
 	}

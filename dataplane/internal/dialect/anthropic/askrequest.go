@@ -6,6 +6,7 @@ import (
 
 	"github.com/tidwall/gjson"
 
+	"fairway/dataplane/internal/dialect"
 	"fairway/dataplane/internal/dialect/neutral"
 	"fairway/pkg/fault"
 )
@@ -16,7 +17,7 @@ func (Codec) AppendRequest(dst []byte, r *neutral.Request, model string) ([]byte
 	thinking := planThinking(r, version)
 
 	dst = append(dst, `{"model":`...)
-	dst = appendString(dst, model)
+	dst = dialect.AppendQuoted(dst, model)
 	dst = append(dst, `,"max_tokens":`...)
 	dst = strconv.AppendInt(dst, thinking.maxTokens, 10)
 	a := asker{losses: &r.Losses}
@@ -37,7 +38,7 @@ func (Codec) AppendRequest(dst []byte, r *neutral.Request, model string) ([]byte
 	dst = appendStops(dst, r)
 	if r.User != "" {
 		dst = append(dst, `,"metadata":{"user_id":`...)
-		dst = appendString(dst, r.User)
+		dst = dialect.AppendQuoted(dst, r.User)
 		dst = append(dst, '}')
 	}
 	switch r.Tier {
@@ -91,10 +92,10 @@ func appendTools(dst []byte, r *neutral.Request) []byte {
 			dst = append(dst, ',')
 		}
 		dst = append(dst, `{"name":`...)
-		dst = appendString(dst, t.Name)
+		dst = dialect.AppendQuoted(dst, t.Name)
 		if t.Description != "" {
 			dst = append(dst, `,"description":`...)
-			dst = appendString(dst, t.Description)
+			dst = dialect.AppendQuoted(dst, t.Description)
 		}
 		dst = append(dst, `,"input_schema":`...)
 		dst = appendSchema(dst, t.Schema, &r.Losses)
@@ -144,7 +145,7 @@ func appendChoice(dst []byte, r *neutral.Request) []byte {
 		dst = append(dst, `,"tool_choice":{"type":"any"`...)
 	case neutral.ChooseTool:
 		dst = append(dst, `,"tool_choice":{"type":"tool","name":`...)
-		dst = appendString(dst, r.Choice.Name)
+		dst = dialect.AppendQuoted(dst, r.Choice.Name)
 	default:
 		dst = append(dst, `,"tool_choice":{"type":"auto"`...)
 	}
@@ -176,7 +177,7 @@ func appendOutput(dst []byte, r *neutral.Request, effort string) []byte {
 	dst = append(dst, `,"output_config":{`...)
 	if effort != "" {
 		dst = append(dst, `"effort":`...)
-		dst = appendString(dst, effort)
+		dst = dialect.AppendQuoted(dst, effort)
 	}
 	if schema != "" {
 		if effort != "" {
@@ -244,7 +245,7 @@ func appendStops(dst []byte, r *neutral.Request) []byte {
 		} else {
 			dst = append(dst, ',')
 		}
-		dst = appendString(dst, s)
+		dst = dialect.AppendQuoted(dst, s)
 		n++
 	}
 	if n > 0 {

@@ -6,6 +6,7 @@ import (
 	"strings"
 	"unicode/utf8"
 
+	"fairway/dataplane/internal/dialect"
 	"fairway/dataplane/internal/dialect/neutral"
 )
 
@@ -133,13 +134,13 @@ func (a *asker) appendSaid(dst []byte, p *neutral.Part) []byte {
 		dst = a.next(dst)
 		if p.Kind == neutral.Redacted {
 			dst = append(dst, `{"type":"redacted_thinking","data":`...)
-			dst = appendString(dst, own)
+			dst = dialect.AppendQuoted(dst, own)
 			return append(dst, '}')
 		}
 		dst = append(dst, `{"type":"thinking","thinking":`...)
-		dst = appendString(dst, p.Text)
+		dst = dialect.AppendQuoted(dst, p.Text)
 		dst = append(dst, `,"signature":`...)
-		dst = appendString(dst, own)
+		dst = dialect.AppendQuoted(dst, own)
 		return append(dst, '}')
 	case neutral.Call:
 		a.losses.AddIf(p.Signature.Value != "", neutral.LossSignature)
@@ -147,7 +148,7 @@ func (a *asker) appendSaid(dst []byte, p *neutral.Part) []byte {
 		dst = append(dst, `{"type":"tool_use","id":`...)
 		dst = appendID(dst, p.ID, &a.calls)
 		dst = append(dst, `,"name":`...)
-		dst = appendString(dst, p.Name)
+		dst = dialect.AppendQuoted(dst, p.Name)
 		dst = append(dst, `,"input":`...)
 		dst = appendArgs(dst, p.Args)
 		return append(dst, '}')
@@ -213,7 +214,7 @@ func (a *asker) appendText(dst []byte, text string) []byte {
 	}
 	dst = a.next(dst)
 	dst = append(dst, `{"type":"text","text":`...)
-	dst = appendString(dst, text)
+	dst = dialect.AppendQuoted(dst, text)
 	return append(dst, '}')
 }
 
@@ -322,7 +323,7 @@ func (a *asker) appendFile(dst []byte, p *neutral.Part) []byte {
 			return dst[:before]
 		}
 		dst = append(dst, `"source":{"type":"text","media_type":"text/plain","data":`...)
-		dst = appendString(dst, view(text))
+		dst = dialect.AppendQuoted(dst, view(text))
 		dst = append(dst, '}')
 	case data == "" && (media == "" || media == pdf) && strings.HasPrefix(p.URL, "http"):
 		dst = appendLink(dst, "url", "url", p.URL)
@@ -335,7 +336,7 @@ func (a *asker) appendFile(dst []byte, p *neutral.Part) []byte {
 	}
 	if p.Name != "" {
 		dst = append(dst, `,"title":`...)
-		dst = appendString(dst, p.Name)
+		dst = dialect.AppendQuoted(dst, p.Name)
 	}
 	return append(dst, '}')
 }
@@ -351,9 +352,9 @@ func isText(media string) bool {
 
 func appendBase64(dst []byte, media, data string) []byte {
 	dst = append(dst, `"source":{"type":"base64","media_type":`...)
-	dst = appendString(dst, media)
+	dst = dialect.AppendQuoted(dst, media)
 	dst = append(dst, `,"data":`...)
-	dst = appendString(dst, data)
+	dst = dialect.AppendQuoted(dst, data)
 	return append(dst, '}')
 }
 
@@ -363,7 +364,7 @@ func appendLink(dst []byte, kind, member, link string) []byte {
 	dst = append(dst, `","`...)
 	dst = append(dst, member...)
 	dst = append(dst, `":`...)
-	dst = appendString(dst, link)
+	dst = dialect.AppendQuoted(dst, link)
 	return append(dst, '}')
 }
 

@@ -17,8 +17,7 @@ const (
 	maxWaiting = 16 << 20
 )
 
-// NewEventReader implements neutral.Hearer. The reader also has a method Losses, for what a stream said and events cannot
-// carry: citations, and what Anthropic's own tools did.
+// NewEventReader implements neutral.Hearer.
 func (Codec) NewEventReader() neutral.EventReader { return &eventReader{} }
 
 // eventReader reads one stream. The API lets a block begin before the one in front of it has ended; such a block waits. Of
@@ -52,7 +51,7 @@ type content struct {
 
 var _ neutral.EventReader = (*eventReader)(nil)
 
-// Losses are what could not be said so far.
+// Losses implements neutral.EventReader.
 func (r *eventReader) Losses() neutral.Losses { return r.losses }
 
 // Read implements neutral.EventReader.
@@ -154,7 +153,7 @@ func (r *eventReader) start(h *heard, emit neutral.Emit) {
 		c.kind = neutral.Call
 		c.id, c.name = strings.Clone(block.Get("id").Str), strings.Clone(block.Get("name").Str)
 		if input := block.Get("input"); input.IsObject() && len(input.Map()) > 0 {
-			c.input = appendEscaped(nil, input.Raw)
+			c.input = dialect.AppendEscaped(nil, input.Raw)
 		}
 	default:
 		if serverBlock(kind) {
@@ -322,6 +321,7 @@ func (r *eventReader) finish(h *heard, emit neutral.Emit) {
 		})
 	}
 	r.usage(h.usage, emit)
+	r.losses.AddIf(len(h.container) > 0 && h.container[0] == '{', neutral.LossState)
 }
 
 func (r *eventReader) end(emit neutral.Emit) {

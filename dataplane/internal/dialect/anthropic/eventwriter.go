@@ -4,6 +4,7 @@ import (
 	"strconv"
 	"strings"
 
+	"fairway/dataplane/internal/dialect"
 	"fairway/dataplane/internal/dialect/neutral"
 	"fairway/pkg/money"
 )
@@ -67,7 +68,7 @@ func (w *eventWriter) begin(dst []byte, id string) []byte {
 	dst = append(dst, "event: message_start\ndata: "+`{"type":"message_start","message":{"id":`...)
 	dst = appendAnswerID(dst, id, w.answering)
 	dst = append(dst, `,"type":"message","role":"assistant","model":`...)
-	dst = appendString(dst, w.answering.Model)
+	dst = dialect.AppendQuoted(dst, w.answering.Model)
 	dst = append(dst, `,"content":[],"stop_reason":null,"stop_sequence":null,"usage":`...)
 	dst = appendUsage(dst, &w.tokens)
 	return append(dst, "}}\n\n"...)
@@ -88,12 +89,12 @@ func (w *eventWriter) block(dst []byte, e *neutral.Event) []byte {
 		dst = append(dst, `,"content_block":{"type":"thinking","thinking":"","signature":""`...)
 	case neutral.Redacted:
 		dst = append(dst, `,"content_block":{"type":"redacted_thinking","data":`...)
-		dst = appendString(dst, e.Signature.Wrap(native))
+		dst = dialect.AppendQuoted(dst, e.Signature.Wrap(native))
 	case neutral.Call:
 		dst = append(dst, `,"content_block":{"type":"tool_use","id":`...)
-		dst = appendString(dst, e.ID)
+		dst = dialect.AppendQuoted(dst, e.ID)
 		dst = append(dst, `,"name":`...)
-		dst = appendString(dst, e.Name)
+		dst = dialect.AppendQuoted(dst, e.Name)
 		dst = append(dst, `,"input":{}`...)
 	default:
 		dst = append(dst, `,"content_block":{"type":"text","text":""`...)
@@ -133,7 +134,7 @@ func (w *eventWriter) partEnd(dst []byte, e *neutral.Event) []byte {
 		case neutral.Think:
 			dst = w.deltaHead(dst)
 			dst = append(dst, `,"delta":{"type":"signature_delta","signature":`...)
-			dst = appendString(dst, e.Signature.Wrap(native))
+			dst = dialect.AppendQuoted(dst, e.Signature.Wrap(native))
 			dst = append(dst, "}}\n\n"...)
 		case neutral.Text, neutral.Refusal:
 			w.losses.Add(neutral.LossSignature)
@@ -178,8 +179,8 @@ func (w *eventWriter) failed(dst []byte, e *neutral.Event) []byte {
 		}
 	}
 	dst = append(dst, "event: error\ndata: "+`{"type":"error","error":{"type":`...)
-	dst = appendString(dst, kind)
+	dst = dialect.AppendQuoted(dst, kind)
 	dst = append(dst, `,"message":`...)
-	dst = appendString(dst, message)
+	dst = dialect.AppendQuoted(dst, message)
 	return append(dst, "}}\n\n"...)
 }

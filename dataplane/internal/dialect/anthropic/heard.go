@@ -11,6 +11,7 @@ type heard struct {
 	text, json, thought    []byte
 	signature              []byte
 	stopReason, stopString []byte
+	container              []byte
 }
 
 // inside is a JSON string without its quotes; nil for everything else.
@@ -64,6 +65,8 @@ func (h *heard) readDelta(s *dialect.Scanner, key []byte) bool {
 		return keep(s, &h.stopReason)
 	case "stop_sequence":
 		return keep(s, &h.stopString)
+	case "container":
+		return keep(s, &h.container)
 	}
 	return s.Value()
 }

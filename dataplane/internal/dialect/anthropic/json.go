@@ -3,43 +3,8 @@ package anthropic
 import (
 	"bytes"
 
-	"github.com/tidwall/gjson"
+	"fairway/dataplane/internal/dialect"
 )
-
-// appendString appends s as a JSON string.
-func appendString(dst []byte, s string) []byte {
-	dst = append(dst, '"')
-	dst = appendEscaped(dst, s)
-	return append(dst, '"')
-}
-
-// appendEscaped appends the inside of the JSON string s. Quotes, backslashes and control characters are escaped; every
-// other byte stays.
-func appendEscaped(dst []byte, s string) []byte {
-	const hex = "0123456789abcdef"
-	start := 0
-	for i := range len(s) {
-		c := s[i]
-		if c >= 0x20 && c != '"' && c != '\\' {
-			continue
-		}
-		dst = append(dst, s[start:i]...)
-		start = i + 1
-		switch c {
-		case '"', '\\':
-			dst = append(dst, '\\', c)
-		case '\n':
-			dst = append(dst, '\\', 'n')
-		case '\r':
-			dst = append(dst, '\\', 'r')
-		case '\t':
-			dst = append(dst, '\\', 't')
-		default:
-			dst = append(dst, '\\', 'u', '0', '0', hex[c>>4], hex[c&0xf])
-		}
-	}
-	return append(dst, s[start:]...)
-}
 
 // appendArgs appends the arguments of a call, which must be an object here. Models write broken ones at times: those go
 // as text in a member of their own, so that the model sees what it did.
@@ -51,7 +16,7 @@ func appendArgs(dst []byte, args string) []byte {
 		return append(dst, args...)
 	}
 	dst = append(dst, `{"arguments":`...)
-	dst = appendString(dst, args)
+	dst = dialect.AppendQuoted(dst, args)
 	return append(dst, '}')
 }
 
@@ -60,7 +25,7 @@ func isObject(s string) bool {
 		switch s[i] {
 		case ' ', '\n', '\t', '\r':
 		case '{':
-			return gjson.Valid(s)
+			return dialect.Valid(s)
 		default:
 			return false
 		}

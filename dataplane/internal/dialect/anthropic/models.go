@@ -1,5 +1,7 @@
 package anthropic
 
+import "fairway/dataplane/internal/dialect"
+
 // AppendModels appends the answer to a list of models: all of them, as one page.
 func AppendModels(dst []byte, names []string) []byte {
 	dst = append(dst, `{"data":[`...)
@@ -24,8 +26,8 @@ func AppendModels(dst []byte, names []string) []byte {
 // date for models whose date is not known.
 func AppendModel(dst []byte, name string) []byte {
 	dst = append(dst, `{"type":"model","id":`...)
-	dst = appendString(dst, name)
+	dst = dialect.AppendQuoted(dst, name)
 	dst = append(dst, `,"display_name":`...)
-	dst = appendString(dst, name)
+	dst = dialect.AppendQuoted(dst, name)
 	return append(dst, `,"created_at":"1970-01-01T00:00:00Z"}`...)
 }

@@ -231,7 +231,7 @@ func (r *reader) document(parts []neutral.Part, b *block, at place) []neutral.Pa
 		if p.Name != "" {
 			parts = append(parts, neutral.Part{Kind: neutral.Text, Text: p.Name})
 		}
-		return append(parts, r.parts(b.source.Get("content"), at, neutral.User)...)
+		return append(parts, r.inner(b.source.Get("content"), at)...)
 	default:
 		r.source(&p, b.source, at)
 	}
@@ -246,5 +246,17 @@ func (r *reader) searchResult(parts []neutral.Part, b *block, at place) []neutra
 			parts = append(parts, neutral.Part{Kind: neutral.Text, Text: v.Str})
 		}
 	}
-	return append(parts, r.parts(b.content, at, neutral.User)...)
+	return append(parts, r.inner(b.content, at)...)
+}
+
+// inner reads the content of a document or a search result, which holds no others: reading each level looks at all of those
+// below it, so the cost would grow with their number.
+func (r *reader) inner(v gjson.Result, at place) []neutral.Part {
+	if r.within > 0 {
+		r.refuse(at.field("type"), "cannot be inside another document or search result")
+		return nil
+	}
+	r.within++
+	defer func() { r.within-- }()
+	return r.parts(v, at, neutral.User)
 }

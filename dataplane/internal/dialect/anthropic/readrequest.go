@@ -13,6 +13,7 @@ import (
 type reader struct {
 	losses neutral.Losses
 	fault  *fault.Error
+	within int // documents and search results that the block at hand is inside of
 }
 
 // refuse notes that the value at param makes no sense.

@@ -13,7 +13,7 @@ var errAnswer = errors.New("the answer is no message of the Messages API")
 
 // ReadResponse implements neutral.Hearer.
 func (Codec) ReadResponse(body []byte) (*neutral.Response, error) {
-	if !gjson.ValidBytes(body) {
+	if !dialect.ValidBytes(body) {
 		return nil, errAnswer
 	}
 	message := gjson.Parse(view(body))

@@ -222,7 +222,7 @@ func TestStreamThereAndBack(t *testing.T) {
 			var text []byte
 			if e.Part != neutral.Redacted {
 				for range rapid.IntRange(1, 3).Draw(t, "deltas") {
-					raw := appendEscaped(nil, rapid.StringN(1, 9, -1).Draw(t, "delta"))
+					raw := dialect.AppendEscaped(nil, rapid.StringN(1, 9, -1).Draw(t, "delta"))
 					text = append(text, raw...)
 					put(neutral.Event{Kind: neutral.Delta, Raw: raw})
 				}

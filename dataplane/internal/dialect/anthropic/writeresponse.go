@@ -1,6 +1,9 @@
 package anthropic
 
-import "fairway/dataplane/internal/dialect/neutral"
+import (
+	"fairway/dataplane/internal/dialect"
+	"fairway/dataplane/internal/dialect/neutral"
+)
 
 // AppendResponse implements neutral.Writer. A signature of a call has no slot here; the gateway keeps it by the call's id,
 // so it is no loss.
@@ -8,7 +11,7 @@ func (Codec) AppendResponse(dst []byte, r *neutral.Response, a *neutral.Answerin
 	dst = append(dst, `{"id":`...)
 	dst = appendAnswerID(dst, r.ID, a)
 	dst = append(dst, `,"type":"message","role":"assistant","model":`...)
-	dst = appendString(dst, a.Model)
+	dst = dialect.AppendQuoted(dst, a.Model)
 	dst = append(dst, `,"content":[`...)
 	items := 0
 	var has said
@@ -74,22 +77,22 @@ func appendBlock(dst []byte, p *neutral.Part) []byte {
 	switch p.Kind {
 	case neutral.Call:
 		dst = append(dst, `{"type":"tool_use","id":`...)
-		dst = appendString(dst, p.ID)
+		dst = dialect.AppendQuoted(dst, p.ID)
 		dst = append(dst, `,"name":`...)
-		dst = appendString(dst, p.Name)
+		dst = dialect.AppendQuoted(dst, p.Name)
 		dst = append(dst, `,"input":`...)
 		dst = appendArgs(dst, p.Args)
 	case neutral.Think:
 		dst = append(dst, `{"type":"thinking","thinking":`...)
-		dst = appendString(dst, p.Text)
+		dst = dialect.AppendQuoted(dst, p.Text)
 		dst = append(dst, `,"signature":`...)
-		dst = appendString(dst, p.Signature.Wrap(native))
+		dst = dialect.AppendQuoted(dst, p.Signature.Wrap(native))
 	case neutral.Redacted:
 		dst = append(dst, `{"type":"redacted_thinking","data":`...)
-		dst = appendString(dst, p.Signature.Wrap(native))
+		dst = dialect.AppendQuoted(dst, p.Signature.Wrap(native))
 	default:
 		dst = append(dst, `{"type":"text","text":`...)
-		dst = appendString(dst, p.Text)
+		dst = dialect.AppendQuoted(dst, p.Text)
 	}
 	return append(dst, '}')
 }
@@ -99,12 +102,12 @@ func appendAnswerID(dst []byte, id string, a *neutral.Answering) []byte {
 	if id == "" {
 		id = "msg_" + a.ID
 	}
-	return appendString(dst, id)
+	return dialect.AppendQuoted(dst, id)
 }
 
 func appendNullable(dst []byte, s string) []byte {
 	if s == "" {
 		return append(dst, "null"...)
 	}
-	return appendString(dst, s)
+	return dialect.AppendQuoted(dst, s)
 }

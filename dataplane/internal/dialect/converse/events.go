@@ -1,6 +1,8 @@
 package converse
 
 import (
+	"strings"
+
 	"github.com/tidwall/gjson"
 
 	"fairway/dataplane/internal/dialect"
@@ -20,7 +22,12 @@ type events struct {
 	signature []byte       // of the open part
 	stopped   bool         // messageStop came
 	ended     bool         // End or Failed is out
+	format    string       // of the image that began
+	losses    neutral.Losses
 }
+
+// Losses implements neutral.EventReader.
+func (r *events) Losses() neutral.Losses { return r.losses }
 
 // maxSignature bounds what is held of a signature; a longer one is dropped, and the next turn goes without it.
 const maxSignature = 1 << 20
@@ -36,7 +43,7 @@ func (r *events) Read(name, data []byte, emit neutral.Emit) {
 		return
 	}
 	body := gjson.Parse(view(data))
-	if !body.IsObject() {
+	if !body.IsObject() || !dialect.ValidBytes(data) {
 		r.fail(emit, &dialect.UpstreamError{Status: 502, Message: "the stream has an event that is no JSON object"})
 		return
 	}
@@ -106,7 +113,9 @@ func (r *events) fail(emit neutral.Emit, failure *dialect.UpstreamError) {
 func (r *events) start(body gjson.Result, emit neutral.Emit) {
 	r.end(emit)
 	call := body.Get("start.toolUse")
+	r.format = strings.Clone(body.Get("start.image.format").Str)
 	if !call.IsObject() || call.Get("type").Str == "server_tool_use" {
+		r.losses.AddIf(call.IsObject() || body.Get("start.toolResult").Exists(), neutral.LossServerTools)
 		return
 	}
 	r.partBegin(emit, body.Get("contentBlockIndex").Int(), neutral.Event{
@@ -129,6 +138,7 @@ func (r *events) end(emit neutral.Emit) {
 		r.emit(emit, neutral.Event{Kind: neutral.Delta, Raw: []byte("{}")}) // arguments are always an object
 	}
 	e := neutral.Event{Kind: neutral.PartEnd}
+	r.losses.AddIf(len(r.signature) > maxSignature, neutral.LossSignature)
 	if len(r.signature) > 0 && len(r.signature) <= maxSignature {
 		e.Signature = neutral.Signature{Value: string(r.signature), Origin: origin}
 	}
@@ -163,6 +173,14 @@ func (r *events) delta(body gjson.Result, emit neutral.Emit) {
 			r.reasoning(index, v, emit)
 		case "image":
 			r.image(index, v, emit)
+		case "citation":
+			r.losses.Add(neutral.LossCitations)
+		case "toolResult":
+			r.losses.Add(neutral.LossServerTools)
+		case "audio":
+			r.losses.Add(neutral.LossAudio)
+		default:
+			r.losses.Add(neutral.LossUnknownPart)
 		}
 		return true
 	})
@@ -193,6 +211,8 @@ func (r *events) reasoning(index int64, v gjson.Result, emit neutral.Emit) {
 			r.end(emit)
 			r.partBegin(emit, index, neutral.Event{Part: neutral.Redacted, Signature: signature(v.String())})
 			r.end(emit)
+		default:
+			r.losses.Add(neutral.LossUnknownPart)
 		}
 		return true
 	})
@@ -201,9 +221,13 @@ func (r *events) reasoning(index int64, v gjson.Result, emit neutral.Emit) {
 func (r *events) image(index int64, v gjson.Result, emit neutral.Emit) {
 	data := v.Get("source.bytes").String()
 	if data == "" {
+		r.losses.Add(neutral.LossImages)
 		return
 	}
 	format := v.Get("format").String()
+	if format == "" {
+		format = r.format
+	}
 	if format == "" {
 		format = "png"
 	}

@@ -281,4 +281,4 @@ func calls(turns []neutral.Turn) bool {
 func blank(s string) bool { return strings.TrimSpace(s) == "" }
 
 // object says whether s is a JSON object.
-func object(s string) bool { return gjson.Valid(s) && gjson.Parse(s).IsObject() }
+func object(s string) bool { return dialect.Valid(s) && gjson.Parse(s).IsObject() }

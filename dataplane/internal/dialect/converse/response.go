@@ -5,6 +5,7 @@ import (
 
 	"github.com/tidwall/gjson"
 
+	"fairway/dataplane/internal/dialect"
 	"fairway/dataplane/internal/dialect/neutral"
 )
 
@@ -12,7 +13,7 @@ var errNoMessage = errors.New("converse: the answer has no message")
 
 // ReadResponse implements neutral.Hearer.
 func (Codec) ReadResponse(body []byte) (*neutral.Response, error) {
-	if !gjson.ValidBytes(body) {
+	if !dialect.ValidBytes(body) {
 		return nil, errors.New("converse: the answer is not valid JSON")
 	}
 	answer := gjson.Parse(view(body))

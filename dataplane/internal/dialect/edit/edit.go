@@ -168,15 +168,13 @@ func put(body []byte, path []string, value []byte, over bool) []byte {
 	}
 	// The longest part of the path that is there and is an object gets a new first member.
 	for n := len(path) - 1; n >= 0; n-- {
-		at := 0
+		at := openingOf(body)
 		if n > 0 {
 			m, ok := find(body, path[:n])
 			if !ok {
 				continue
 			}
 			at = m.value.Start
-		} else {
-			at = openingOf(body)
 		}
 		if at < 0 || at >= len(body) || body[at] != '{' {
 			if n > 0 && over {

@@ -82,7 +82,7 @@ func TestAppendSystem(t *testing.T) {
 		{operation.Chat, `{"messages":[ ]}`, `{"messages":[{"role":"system","content":"Be \"kind\"."} ]}`},
 		{operation.Chat, `{"messages":"x"}`, `{"messages":"x"}`},
 		{operation.Responses, `{"input":"x"}`, `{"instructions":"Be \"kind\".","input":"x"}`},
-		{operation.Responses, `{"instructions":"a\u0041"}`, `{"instructions":"Be \"kind\".\u000a\u000aa\u0041"}`},
+		{operation.Responses, `{"instructions":"a\u0041"}`, `{"instructions":"Be \"kind\".\n\na\u0041"}`},
 		{operation.Responses, `{"instructions":null}`, `{"instructions":"Be \"kind\"."}`},
 		{operation.Messages, `{"system":""}`, `{"system":"Be \"kind\"."}`},
 		{operation.Messages, `{"system":[{"type":"text","text":"b"}]}`, `{"system":[{"type":"text","text":"Be \"kind\"."},{"type":"text","text":"b"}]}`},

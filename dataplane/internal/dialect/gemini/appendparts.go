@@ -206,7 +206,7 @@ func (a *asking) appendResult(dst []byte, p *neutral.Part) ([]byte, *fault.Error
 				dst = append(dst, `\n`...)
 			}
 			some = true
-			dst = appendEscaped(dst, q.Text)
+			dst = dialect.AppendEscaped(dst, q.Text)
 		}
 	}
 	dst = append(dst, `"}`...)

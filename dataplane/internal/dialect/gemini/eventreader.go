@@ -30,12 +30,16 @@ type hearing struct {
 	reason                 []byte // why it ended; nil = it has not
 	usage                  []byte // the last usageMetadata, not read before it is asked for
 	args                   []byte // of a call
+	losses                 neutral.Losses
 }
+
+// Losses implements neutral.EventReader.
+func (h *hearing) Losses() neutral.Losses { return h.losses }
 
 // chunkPart is what a part of a chunk says, as it is written; nil = nothing.
 type chunkPart struct {
-	text, signature, call, blob []byte
-	thought                     bool
+	text, signature, call, blob, file []byte
+	thought                           bool
 }
 
 // Read implements neutral.EventReader.
@@ -67,7 +71,8 @@ func (h *hearing) read(data []byte) {
 		case "candidates":
 			return array(&s, func(i int) bool {
 				if i > 0 {
-					return s.Value() // the others were never asked for
+					h.losses.Add(neutral.LossN)
+					return s.Value()
 				}
 				return h.candidate(&s)
 			})
@@ -126,9 +131,22 @@ func (h *hearing) candidate(s *dialect.Scanner) bool {
 				h.reason = append(h.reason[:0], v[1:len(v)-1]...)
 			}
 			return ok
+		case "citationMetadata", "groundingMetadata", "urlContextMetadata":
+			return h.remark(s, neutral.LossCitations)
+		case "logprobsResult":
+			return h.remark(s, neutral.LossLogprobs)
 		}
 		return s.Value()
 	})
+}
+
+// remark walks what is said of a candidate; it is lost where it says something.
+func (h *hearing) remark(s *dialect.Scanner, l neutral.Loss) bool {
+	v, ok := value(s)
+	if ok && v[0] == '{' {
+		h.losses.AddIf(!none(gjson.Parse(text(v))), l)
+	}
+	return ok
 }
 
 // part reads a part and emits it.
@@ -147,6 +165,12 @@ func (h *hearing) part(s *dialect.Scanner) bool {
 			p.call = v
 		case "inlineData":
 			p.blob = v
+		case "fileData":
+			p.file = v
+		case "executableCode", "codeExecutionResult", "toolCall", "toolResponse":
+			h.losses.Add(neutral.LossServerTools)
+		default:
+			h.losses.Add(neutral.LossUnknownField)
 		}
 		return ok
 	}) {
@@ -156,7 +180,12 @@ func (h *hearing) part(s *dialect.Scanner) bool {
 	case p.call != nil:
 		return h.call(&p)
 	case p.blob != nil:
+		h.losses.AddIf(len(p.signature) > 0, neutral.LossSignature)
 		h.blob(gjson.Parse(text(p.blob)))
+		return true
+	case p.file != nil:
+		h.losses.AddIf(len(p.signature) > 0, neutral.LossSignature)
+		h.losses.Add(lossOf(kindOf(gjson.Parse(text(p.file)).Get("mimeType").Str)))
 		return true
 	}
 	return h.words(&p)
@@ -210,7 +239,8 @@ func (h *hearing) signature(p *chunkPart) neutral.Signature {
 // call emits a call, which comes whole.
 func (h *hearing) call(p *chunkPart) bool {
 	q := neutral.Part{Signature: h.signature(p)}
-	if !readCall(&q, gjson.Parse(text(p.call)), func() {}) || q.Name == "" || !valid(q.Args) {
+	other := func() { h.losses.Add(neutral.LossUnknownField) }
+	if !readCall(&q, gjson.Parse(text(p.call)), other) || q.Name == "" || !dialect.Valid(q.Args) {
 		return false
 	}
 	if q.ID == "" {
@@ -220,7 +250,7 @@ func (h *hearing) call(p *chunkPart) bool {
 	h.called = true
 	h.parts++
 	h.send(neutral.Event{Kind: neutral.PartBegin, Part: neutral.Call, ID: q.ID, Name: q.Name})
-	h.args = appendEscaped(h.args[:0], q.Args)
+	h.args = dialect.AppendEscaped(h.args[:0], q.Args)
 	h.send(neutral.Event{Kind: neutral.Delta, Part: neutral.Call, Raw: h.args})
 	if cap(h.args) > maxKept {
 		h.args = nil
@@ -235,6 +265,7 @@ func (h *hearing) blob(v gjson.Result) {
 	media, data := v.Get("mimeType").String(), v.Get("data").String()
 	kind := kindOf(media)
 	if data == "" || kind != neutral.Image && kind != neutral.Audio {
+		h.losses.Add(lossOf(kind))
 		return
 	}
 	h.end(neutral.Signature{})

@@ -10,6 +10,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"pgregory.net/rapid"
 
+	"fairway/dataplane/internal/dialect"
 	"fairway/dataplane/internal/dialect/neutral"
 	"fairway/pkg/money"
 )
@@ -245,7 +246,7 @@ func events(t *rapid.T, r *neutral.Response, each func(*neutral.Event)) {
 			for n < len(text) && text[n]&0xc0 == 0x80 { // no rune is cut
 				n++
 			}
-			each(&neutral.Event{Kind: neutral.Delta, Part: p.Kind, Raw: appendEscaped(nil, text[:n])})
+			each(&neutral.Event{Kind: neutral.Delta, Part: p.Kind, Raw: dialect.AppendEscaped(nil, text[:n])})
 			text = text[n:]
 		}
 		each(&neutral.Event{Kind: neutral.PartEnd, Part: p.Kind, Signature: p.Signature})

@@ -3,6 +3,7 @@ package gemini
 import (
 	"github.com/tidwall/gjson"
 
+	"fairway/dataplane/internal/dialect"
 	"fairway/dataplane/internal/dialect/neutral"
 	"fairway/pkg/fault"
 )
@@ -21,7 +22,7 @@ type openCall struct{ id, name string }
 
 // ReadRequest implements neutral.Reader.
 func (Codec) ReadRequest(body []byte, model string, stream bool) (*neutral.Request, *fault.Error) {
-	if !valid(text(body)) {
+	if !dialect.Valid(text(body)) {
 		return nil, fault.New(fault.Invalid, "the request body is not valid JSON")
 	}
 	return readRequest(gjson.Parse(text(body)), model, stream)
@@ -29,7 +30,7 @@ func (Codec) ReadRequest(body []byte, model string, stream bool) (*neutral.Reque
 
 // ReadCountRequest reads a request of countTokens: contents alone, or a whole request in generateContentRequest.
 func ReadCountRequest(body []byte, model string) (*neutral.Request, *fault.Error) {
-	if !valid(text(body)) {
+	if !dialect.Valid(text(body)) {
 		return nil, fault.New(fault.Invalid, "the request body is not valid JSON")
 	}
 	root := gjson.Parse(text(body))

@@ -7,6 +7,7 @@ import (
 
 	"github.com/tidwall/gjson"
 
+	"fairway/dataplane/internal/dialect"
 	"fairway/dataplane/internal/dialect/neutral"
 )
 
@@ -19,7 +20,7 @@ var (
 
 // ReadResponse implements neutral.Hearer. Of several candidates the first is the answer.
 func (Codec) ReadResponse(body []byte) (*neutral.Response, error) {
-	if !valid(text(body)) {
+	if !dialect.Valid(text(body)) {
 		return nil, errNotJSON
 	}
 	// A copy, which the answer's strings share: the body is the caller's.
@@ -181,7 +182,7 @@ func (Codec) AppendResponse(dst []byte, r *neutral.Response, a *neutral.Answerin
 
 // isArgs says whether a call's arguments are what Google's args can be; "" counts as none.
 func isArgs(args string) bool {
-	return args == "" || strings.HasPrefix(strings.TrimLeft(args, " \t\r\n"), "{") && valid(args)
+	return args == "" || strings.HasPrefix(strings.TrimLeft(args, " \t\r\n"), "{") && dialect.Valid(args)
 }
 
 // appendNames appends who answers.

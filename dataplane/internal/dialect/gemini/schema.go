@@ -12,11 +12,18 @@ import (
 // jsonSchema turns Google's Schema, a subset of OpenAPI 3.0's with types in capitals, counts in strings, nullable and an
 // order of properties, into a JSON Schema that says the same.
 func jsonSchema(v gjson.Result, losses *neutral.Losses) string {
-	return text(appendSchema(make([]byte, 0, len(v.Raw)), v, losses))
+	return text(appendSchema(make([]byte, 0, len(v.Raw)), v, 0, losses))
 }
 
-// appendSchema recurses as deep as the body nests, which was bounded before.
-func appendSchema(dst []byte, v gjson.Result, losses *neutral.Losses) []byte {
+// maxSchema is how deep schemas nest that are translated. Each level is read again with each one above it.
+const maxSchema = 64
+
+// appendSchema appends a schema that is depth levels inside another one. What is too deep stays as it is.
+func appendSchema(dst []byte, v gjson.Result, depth int, losses *neutral.Losses) []byte {
+	if depth > maxSchema {
+		losses.Add(neutral.LossSchema)
+		return append(dst, v.Raw...)
+	}
 	if !v.IsObject() {
 		return append(dst, v.Raw...)
 	}
@@ -44,14 +51,14 @@ func appendSchema(dst []byte, v gjson.Result, losses *neutral.Losses) []byte {
 				dst = append(l.name(dst, name), n...)
 			}
 		case "properties":
-			dst = appendProperties(l.name(dst, name), v, order, losses)
+			dst = appendProperties(l.name(dst, name), v, order, depth, losses)
 		case "items", "additionalProperties":
-			dst = appendSchema(l.name(dst, name), v, losses)
+			dst = appendSchema(l.name(dst, name), v, depth+1, losses)
 		case "anyOf", "prefixItems":
 			dst = append(l.name(dst, name), '[')
 			var inner list
 			elements(v, func(_ int, v gjson.Result) bool {
-				dst = appendSchema(inner.next(dst), v, losses)
+				dst = appendSchema(inner.next(dst), v, depth+1, losses)
 				return true
 			})
 			dst = append(dst, ']')
@@ -102,7 +109,7 @@ func appendType(dst []byte, l *list, v gjson.Result, nullable bool) []byte {
 
 // appendProperties writes the properties in the order that propertyOrdering names, which is the order that models answer in,
 // then the others.
-func appendProperties(dst []byte, v, order gjson.Result, losses *neutral.Losses) []byte {
+func appendProperties(dst []byte, v, order gjson.Result, depth int, losses *neutral.Losses) []byte {
 	if !v.IsObject() {
 		return append(dst, v.Raw...)
 	}
@@ -111,7 +118,7 @@ func appendProperties(dst []byte, v, order gjson.Result, losses *neutral.Losses)
 	dst = append(dst, '{')
 	write := func(key string, v gjson.Result) {
 		dst = append(dialect.AppendQuoted(l.next(dst), key), ':')
-		dst = appendSchema(dst, v, losses)
+		dst = appendSchema(dst, v, depth+1, losses)
 	}
 	if order.IsArray() {
 		all := make(map[string]gjson.Result)

@@ -4,8 +4,6 @@ import (
 	"strconv"
 	"unicode/utf8"
 
-	"github.com/tidwall/gjson"
-
 	"fairway/dataplane/internal/dialect"
 )
 
@@ -34,17 +32,6 @@ func (l *list) quoted(dst []byte, name, value string) []byte {
 	return dialect.AppendQuoted(l.name(dst, name), value)
 }
 
-// valid says whether s is one JSON value. The scanner goes first: it bounds how deep the value nests, which the library's check,
-// that also looks into strings, does not.
-func valid(s string) bool {
-	scan := dialect.Scanner{B: raw(s)}
-	if !scan.Value() {
-		return false
-	}
-	scan.Space()
-	return scan.At == len(s) && gjson.Valid(s)
-}
-
 // appendLine appends JSON so that it stays on one line: outside of strings, where valid JSON has no line ends, they are
 // white space.
 func appendLine(dst []byte, json string) []byte {
@@ -56,14 +43,6 @@ func appendLine(dst []byte, json string) []byte {
 		}
 	}
 	return dst
-}
-
-// appendEscaped appends s as the inside of a JSON string.
-func appendEscaped(dst []byte, s string) []byte {
-	at := len(dst)
-	dst = dialect.AppendQuoted(dst, s)
-	copy(dst[at:], dst[at+1:len(dst)-1])
-	return dst[:len(dst)-2]
 }
 
 // clean says whether b may stand inside a JSON string as it is: what came in one need not, for only quotes and backslashes

@@ -47,6 +47,8 @@ type EventReader interface {
 	// Close is the end of the stream's bytes: it emits what is still due (PartEnd, Finish, Usage, End) if the stream was
 	// complete, and says whether it was.
 	Close(emit Emit) bool
+	// Losses are what the stream said so far that events cannot hold.
+	Losses() Losses
 }
 
 // EventWriter turns events into one client stream. It belongs to one stream and one goroutine, and holds no more of it than

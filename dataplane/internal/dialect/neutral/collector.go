@@ -2,14 +2,17 @@ package neutral
 
 import (
 	"encoding/json"
+	"strings"
 
+	"fairway/dataplane/internal/dialect"
 	"fairway/pkg/money"
 )
 
 // maxCollected is how many bytes of text and data a Collector takes.
 const maxCollected = 64 << 20
 
-// Collector makes a plain response of a stream's events. It is an EventWriter that writes nothing. The zero value is ready.
+// Collector makes a plain response of a stream's events, which keeps nothing of theirs. It is an EventWriter that writes
+// nothing. The zero value is ready.
 type Collector struct {
 	response Response
 	raw      []byte // of the part under way, escaped
@@ -26,13 +29,14 @@ func (c *Collector) Append(dst []byte, e *Event) []byte {
 	r := &c.response
 	switch e.Kind {
 	case Begin:
-		r.ID, r.Model, r.Created = e.ID, e.Name, e.Created
+		r.ID, r.Model, r.Created = strings.Clone(e.ID), strings.Clone(e.Name), e.Created
 	case PartBegin:
 		c.end(Signature{})
 		c.open = true
 		c.size += len(e.Data)
 		r.Parts = append(r.Parts, Part{
-			Kind: e.Part, ID: e.ID, Name: e.Name, Media: e.Media, Data: e.Data, Signature: e.Signature,
+			Kind: e.Part, ID: strings.Clone(e.ID), Name: strings.Clone(e.Name), Media: strings.Clone(e.Media),
+			Data: strings.Clone(e.Data), Signature: e.Signature.clone(),
 		})
 	case Delta:
 		if c.size += len(e.Raw); c.size > maxCollected {
@@ -43,7 +47,7 @@ func (c *Collector) Append(dst []byte, e *Event) []byte {
 	case PartEnd:
 		c.end(e.Signature)
 	case Finish:
-		r.Stop, r.Sequence = e.Stop, e.Sequence
+		r.Stop, r.Sequence = e.Stop, strings.Clone(e.Sequence)
 	case Usage:
 		r.Usage, r.Counted = e.Tokens, true
 	case End:
@@ -62,7 +66,7 @@ func (c *Collector) end(s Signature) {
 	c.open = false
 	p := &c.response.Parts[len(c.response.Parts)-1]
 	if s.Value != "" {
-		p.Signature = s
+		p.Signature = s.clone()
 	}
 	text, ok := Unescape(c.raw)
 	c.raw = c.raw[:0]
@@ -109,7 +113,7 @@ func Replay(r *Response, emit Emit) {
 			text = p.Args
 		}
 		if text != "" {
-			emit(&Event{Kind: Delta, Raw: escape(text)})
+			emit(&Event{Kind: Delta, Raw: dialect.AppendEscaped(nil, text)})
 		}
 		end := Event{Kind: PartEnd}
 		if p.Kind != Redacted {
@@ -122,23 +126,4 @@ func Replay(r *Response, emit Emit) {
 		emit(&Event{Kind: Usage, Tokens: r.Usage})
 	}
 	emit(&Event{Kind: End})
-}
-
-// escape writes the inside of a JSON string.
-func escape(s string) []byte {
-	const hex = "0123456789abcdef"
-	out := make([]byte, 0, len(s)+len(s)/8)
-	for i := range len(s) {
-		switch c := s[i]; {
-		case c == '"' || c == '\\':
-			out = append(out, '\\', c)
-		case c == '\n':
-			out = append(out, '\\', 'n')
-		case c < 0x20:
-			out = append(out, '\\', 'u', '0', '0', hex[c>>4], hex[c&0xf])
-		default:
-			out = append(out, c)
-		}
-	}
-	return out
 }

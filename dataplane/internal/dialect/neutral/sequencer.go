@@ -117,7 +117,7 @@ func (e *Event) clone() Event {
 	c := *e
 	c.ID, c.Name = strings.Clone(e.ID), strings.Clone(e.Name)
 	c.Media, c.Data = strings.Clone(e.Media), strings.Clone(e.Data)
-	c.Signature.Value = strings.Clone(e.Signature.Value)
+	c.Signature = e.Signature.clone()
 	c.Raw = nil
 	return c
 }

@@ -22,6 +22,9 @@ type Signature struct {
 	Origin Origin
 }
 
+// clone is s with a string of its own.
+func (s Signature) clone() Signature { return Signature{strings.Clone(s.Value), s.Origin} }
+
 // wrapped is how signatures begin that a dialect carries for another provider: base64 of "fairway:".
 const wrapped = "ZmFpcndheTo"
 

@@ -4,6 +4,7 @@ import (
 	"encoding/base64"
 	"strings"
 
+	"fairway/dataplane/internal/dialect"
 	"fairway/dataplane/internal/dialect/neutral"
 )
 
@@ -119,7 +120,7 @@ func (m *messageWriter) appendAssistant(dst []byte, parts []neutral.Part) []byte
 		dst = append(dst, `,"refusal":"`...)
 		for i := range parts {
 			if parts[i].Kind == neutral.Refusal {
-				dst = appendEscaped(dst, parts[i].Text)
+				dst = dialect.AppendEscaped(dst, parts[i].Text)
 			}
 		}
 		dst = append(dst, '"')
@@ -151,14 +152,14 @@ func (m *messageWriter) appendAssistant(dst []byte, parts []neutral.Part) []byte
 // appendCall appends a tool call of a message.
 func appendCall(dst []byte, id, name, args string, sig neutral.Signature) []byte {
 	dst = append(dst, `{"id":`...)
-	dst = appendString(dst, id)
+	dst = dialect.AppendQuoted(dst, id)
 	dst = append(dst, `,"type":"function","function":{"name":`...)
-	dst = appendString(dst, name)
+	dst = dialect.AppendQuoted(dst, name)
 	dst = append(dst, `,"arguments":`...)
 	if args == "" {
 		args = "{}"
 	}
-	dst = appendString(dst, args)
+	dst = dialect.AppendQuoted(dst, args)
 	dst = append(dst, '}')
 	dst = appendCallSignature(dst, sig)
 	return append(dst, '}')
@@ -177,7 +178,7 @@ func (m *messageWriter) appendContent(dst []byte, parts []neutral.Part, allowed 
 		m.r.Losses.AddIf(plainText(p) && p.Name != "", neutral.LossNames)
 	}
 	if len(parts) == 1 && parts[0].Kind == neutral.Text {
-		return appendString(dst, parts[0].Text)
+		return dialect.AppendQuoted(dst, parts[0].Text)
 	}
 	start := len(dst)
 	dst = append(dst, '[')
@@ -221,7 +222,7 @@ func appendPart(dst []byte, p *neutral.Part) ([]byte, bool) {
 	switch p.Kind {
 	case neutral.Text:
 		dst = append(dst, `{"type":"text","text":`...)
-		dst = appendString(dst, p.Text)
+		dst = dialect.AppendQuoted(dst, p.Text)
 		return append(dst, '}'), true
 	case neutral.Image:
 		if p.Data == "" && p.URL == "" {
@@ -243,7 +244,7 @@ func appendPart(dst []byte, p *neutral.Part) ([]byte, bool) {
 			return dst, false
 		}
 		dst = append(dst, `{"type":"input_audio","input_audio":{"data":`...)
-		dst = appendString(dst, p.Data)
+		dst = dialect.AppendQuoted(dst, p.Data)
 		dst = appendText(dst, "format", format)
 		return append(dst, `}}`...), true
 	case neutral.File:
@@ -265,7 +266,7 @@ func appendFile(dst []byte, p *neutral.Part) ([]byte, bool) {
 			return dst, false
 		}
 		dst = append(dst, `{"type":"text","text":`...)
-		dst = appendString(dst, strings.ToValidUTF8(string(text), "\uFFFD"))
+		dst = dialect.AppendQuoted(dst, strings.ToValidUTF8(string(text), "\uFFFD"))
 		return append(dst, '}'), true
 	case p.Data != "":
 		name := p.Name
@@ -273,13 +274,13 @@ func appendFile(dst []byte, p *neutral.Part) ([]byte, bool) {
 			name = "file" // chat insists on one
 		}
 		dst = append(dst, `{"type":"file","file":{"filename":`...)
-		dst = appendString(dst, name)
+		dst = dialect.AppendQuoted(dst, name)
 		dst = append(dst, `,"file_data":`...)
 		dst = appendAddress(dst, p.Media, p.Data, "")
 		return append(dst, `}}`...), true
 	case p.FileID != "":
 		dst = append(dst, `{"type":"file","file":{"file_id":`...)
-		dst = appendString(dst, p.FileID)
+		dst = dialect.AppendQuoted(dst, p.FileID)
 		dst = appendText(dst, "filename", p.Name)
 		return append(dst, `}}`...), true
 	}
@@ -289,14 +290,14 @@ func appendFile(dst []byte, p *neutral.Part) ([]byte, bool) {
 // appendAddress appends, as a JSON string, where something is: the address itself, or one with the data in it.
 func appendAddress(dst []byte, media, data, url string) []byte {
 	if data == "" {
-		return appendString(dst, url)
+		return dialect.AppendQuoted(dst, url)
 	}
 	if media == "" {
 		media = "application/octet-stream"
 	}
 	dst = append(dst, `"data:`...)
-	dst = appendEscaped(dst, media)
+	dst = dialect.AppendEscaped(dst, media)
 	dst = append(dst, `;base64,`...)
-	dst = appendEscaped(dst, data)
+	dst = dialect.AppendEscaped(dst, data)
 	return append(dst, '"')
 }

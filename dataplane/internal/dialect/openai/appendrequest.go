@@ -3,6 +3,7 @@ package openai
 import (
 	"strconv"
 
+	"fairway/dataplane/internal/dialect"
 	"fairway/dataplane/internal/dialect/neutral"
 	"fairway/pkg/fault"
 )
@@ -23,7 +24,7 @@ func (ReasoningCodec) AppendRequest(dst []byte, r *neutral.Request, model string
 
 func appendRequest(dst []byte, r *neutral.Request, model string, reasoning bool) ([]byte, *fault.Error) {
 	dst = append(dst, `{"model":`...)
-	dst = appendString(dst, model)
+	dst = dialect.AppendQuoted(dst, model)
 	m := messageWriter{r: r, reasoning: reasoning}
 	dst = m.appendMessages(dst)
 	if len(r.Tools) > 0 {
@@ -68,7 +69,7 @@ func appendText(dst []byte, name, value string) []byte {
 	if value == "" {
 		return dst
 	}
-	return appendString(appendName(dst, name), value)
+	return dialect.AppendQuoted(appendName(dst, name), value)
 }
 
 func appendBool(dst []byte, name string, value *bool) []byte {
@@ -86,7 +87,7 @@ func appendTools(dst []byte, r *neutral.Request) []byte {
 			dst = append(dst, ',')
 		}
 		dst = append(dst, `{"type":"function","function":{"name":`...)
-		dst = appendString(dst, t.Name)
+		dst = dialect.AppendQuoted(dst, t.Name)
 		dst = appendText(dst, "description", t.Description)
 		if t.Schema != "" {
 			dst = append(appendName(dst, "parameters"), t.Schema...)
@@ -104,7 +105,7 @@ func appendTools(dst []byte, r *neutral.Request) []byte {
 		dst = append(dst, `,"tool_choice":"required"`...)
 	case neutral.ChooseTool:
 		dst = append(dst, `,"tool_choice":{"type":"function","function":{"name":`...)
-		dst = appendString(dst, r.Choice.Name)
+		dst = dialect.AppendQuoted(dst, r.Choice.Name)
 		dst = append(dst, `}}`...)
 	}
 	return appendBool(dst, "parallel_tool_calls", r.Parallel)
@@ -120,7 +121,7 @@ func appendStops(dst []byte, r *neutral.Request) []byte {
 		if i > 0 {
 			dst = append(dst, ',')
 		}
-		dst = appendString(dst, s)
+		dst = dialect.AppendQuoted(dst, s)
 	}
 	return append(dst, ']')
 }
@@ -137,7 +138,7 @@ func appendFormat(dst []byte, f *neutral.Format) []byte {
 			name = "response" // chat insists on one
 		}
 		dst = append(dst, `,"response_format":{"type":"json_schema","json_schema":{"name":`...)
-		dst = appendString(dst, name)
+		dst = dialect.AppendQuoted(dst, name)
 		dst = appendText(dst, "description", f.Description)
 		if f.Schema != "" {
 			dst = append(appendName(dst, "schema"), f.Schema...)

@@ -5,6 +5,7 @@ import (
 
 	"github.com/tidwall/gjson"
 
+	"fairway/dataplane/internal/dialect"
 	"fairway/dataplane/internal/dialect/neutral"
 )
 
@@ -15,7 +16,7 @@ func (Codec) AppendResponse(dst []byte, r *neutral.Response, a *neutral.Answerin
 	dst = append(dst, `,"object":"chat.completion","created":`...)
 	dst = appendCreated(dst, r.Created, a)
 	dst = append(dst, `,"model":`...)
-	dst = appendString(dst, a.Model)
+	dst = dialect.AppendQuoted(dst, a.Model)
 	dst = append(dst, `,"choices":[{"index":0,"message":{"role":"assistant","content":`...)
 	dst = appendJoined(dst, r.Parts, neutral.Text)
 	dst = append(dst, `,"refusal":`...)
@@ -59,7 +60,7 @@ func appendID(dst []byte, id string, a *neutral.Answering) []byte {
 	if id == "" {
 		id = "chatcmpl-" + a.ID
 	}
-	return appendString(dst, id)
+	return dialect.AppendQuoted(dst, id)
 }
 
 func appendCreated(dst []byte, created int64, a *neutral.Answering) []byte {
@@ -80,7 +81,7 @@ func appendJoined(dst []byte, parts []neutral.Part, kind neutral.Kind) []byte {
 			dst = append(dst, '"')
 		}
 		some = true
-		dst = appendEscaped(dst, parts[i].Text)
+		dst = dialect.AppendEscaped(dst, parts[i].Text)
 	}
 	if !some {
 		return append(dst, "null"...)
@@ -138,11 +139,11 @@ func isCustom(r *neutral.Request, name string) bool {
 // appendCustomCall appends a call of a custom tool: its text is the only argument of the function that stood for it.
 func appendCustomCall(dst []byte, p *neutral.Part) []byte {
 	dst = append(dst, `{"id":`...)
-	dst = appendString(dst, p.ID)
+	dst = dialect.AppendQuoted(dst, p.ID)
 	dst = append(dst, `,"type":"custom","custom":{"name":`...)
-	dst = appendString(dst, p.Name)
+	dst = dialect.AppendQuoted(dst, p.Name)
 	dst = append(dst, `,"input":`...)
-	dst = appendString(dst, customInput(p.Args))
+	dst = dialect.AppendQuoted(dst, customInput(p.Args))
 	dst = append(dst, '}')
 	dst = appendCallSignature(dst, p.Signature)
 	return append(dst, '}')

@@ -13,18 +13,20 @@ import (
 type chunk struct {
 	id, model, object, created, usage, failure []byte
 	choice                                     choice
+	further                                    bool // there are choices with other indexes
 }
 
 // choice is the one with index 0.
 type choice struct {
-	met    bool
-	reason []byte
-	delta  delta
+	met      bool
+	reason   []byte
+	logprobs []byte
+	delta    delta
 }
 
 // delta is what a chunk adds.
 type delta struct {
-	content, refusal, reasoning, details, calls, call, images []byte
+	content, refusal, reasoning, details, calls, call, images, audio, annotations []byte
 }
 
 // scan takes data apart. It returns false for what is no JSON object.
@@ -84,7 +86,10 @@ func (c *chunk) choices(s *dialect.Scanner) bool {
 			if !one.scan(s, &index) {
 				return false
 			}
-			if !c.choice.met && (index == nil || string(index) == "0") {
+			switch {
+			case index != nil && string(index) != "0":
+				c.further = true
+			case !c.choice.met:
 				c.choice = one
 			}
 		} else if !s.Value() {
@@ -104,6 +109,8 @@ func (c *choice) scan(s *dialect.Scanner, index *[]byte) bool {
 			return span(s, index)
 		case "finish_reason":
 			return span(s, &c.reason)
+		case "logprobs":
+			return span(s, &c.logprobs)
 		case "delta":
 			if !s.Take('{') {
 				return s.Value()
@@ -134,6 +141,10 @@ func (d *delta) scan(s *dialect.Scanner) bool {
 			return span(s, &d.call)
 		case "images":
 			return span(s, &d.images)
+		case "audio":
+			return span(s, &d.audio)
+		case "annotations":
+			return span(s, &d.annotations)
 		}
 		return s.Value()
 	}) == ""
@@ -145,12 +156,12 @@ func (d *delta) sound() bool {
 		if len(raw) == 0 {
 			continue
 		}
-		if raw[0] != '"' && !gjson.ValidBytes(raw) || raw[0] == '"' && !soundString(raw[1:len(raw)-1]) {
+		if raw[0] != '"' && !dialect.ValidBytes(raw) || raw[0] == '"' && !soundString(raw[1:len(raw)-1]) {
 			return false
 		}
 	}
-	for _, raw := range [...][]byte{d.details, d.calls, d.call, d.images} {
-		if raw != nil && !gjson.ValidBytes(raw) {
+	for _, raw := range [...][]byte{d.details, d.calls, d.call, d.images, d.audio} {
+		if raw != nil && !dialect.ValidBytes(raw) {
 			return false
 		}
 	}

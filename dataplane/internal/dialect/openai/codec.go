@@ -12,6 +12,7 @@ import (
 
 	"github.com/tidwall/gjson"
 
+	"fairway/dataplane/internal/dialect"
 	"fairway/dataplane/internal/dialect/neutral"
 )
 
@@ -67,7 +68,7 @@ func object(args string) string {
 	switch {
 	case trimmed == "":
 		return "{}"
-	case trimmed[0] == '{' && gjson.Valid(trimmed):
+	case trimmed[0] == '{' && dialect.Valid(trimmed):
 		return args
 	}
 	return wrapInput(args)

@@ -132,7 +132,7 @@ func (r *eventReader) arguments(c *openCall, args gjson.Result, emit neutral.Emi
 		s := inside(args)
 		raw = unsafe.Slice(unsafe.StringData(s), len(s))
 	case args.IsObject(): // some servers forget that it is a string
-		raw = appendEscaped(nil, args.Raw)
+		raw = dialect.AppendEscaped(nil, args.Raw)
 	}
 	c.args.add(raw)
 	if !c.begun && (c.id == "" || c.name == "") {

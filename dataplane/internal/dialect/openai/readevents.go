@@ -31,7 +31,11 @@ type eventReader struct {
 	called    bool // a tool was called
 	tokens    money.Tokens
 	countedAt bool // tokens came behind the finish_reason
+	losses    neutral.Losses
 }
+
+// Losses implements neutral.EventReader.
+func (r *eventReader) Losses() neutral.Losses { return r.losses }
 
 // Read implements neutral.EventReader.
 func (r *eventReader) Read(name, data []byte, emit neutral.Emit) {
@@ -43,7 +47,7 @@ func (r *eventReader) Read(name, data []byte, emit neutral.Emit) {
 		r.finish(emit)
 		return
 	case !c.scan(data) || !c.choice.delta.sound():
-		if value := view(data); gjson.ValidBytes(data) && !value.IsObject() {
+		if dialect.ValidBytes(data) && !view(data).IsObject() {
 			return // it says nothing
 		}
 		r.fail(emit, &dialect.UpstreamError{Status: 502, Message: "the upstream's stream has an event that is not valid JSON"})
@@ -65,6 +69,8 @@ func (c *chunk) isError() bool {
 
 func (r *eventReader) chunk(c *chunk, emit neutral.Emit) {
 	counted := len(c.usage) > 0 && c.usage[0] == '{'
+	r.losses.AddIf(c.further, neutral.LossN)
+	r.losses.AddIf(len(c.choice.logprobs) > 0 && c.choice.logprobs[0] == '{', neutral.LossLogprobs)
 	if !r.begun {
 		// What comes before the first choice, such as Azure's verdict on the prompt, has no id and no model.
 		if !c.choice.met && !counted {
@@ -104,14 +110,16 @@ func (r *eventReader) delta(d *delta, emit neutral.Emit) {
 		r.words(neutral.Think, d.reasoning, emit)
 	}
 	if len(d.content) > 0 && d.content[0] == '[' { // Mistral's reasoning models
-		elements(value(d.content), func(v gjson.Result) {
-			r.piece(neutral.Text, v.Get("text"), emit)
-			elements(v.Get("thinking"), func(v gjson.Result) { r.piece(neutral.Think, v.Get("text"), emit) })
-		})
+		elements(value(d.content), func(v gjson.Result) { r.element(v, emit) })
 	} else {
 		r.words(neutral.Text, d.content, emit)
 	}
 	r.words(neutral.Refusal, d.refusal, emit)
+	if d.audio != nil && d.audio[0] == '{' {
+		r.losses.Add(neutral.LossAudio)
+		r.piece(neutral.Text, value(d.audio).Get("transcript"), emit)
+	}
+	r.losses.AddIf(value(d.annotations).Get("#").Int() > 0, neutral.LossCitations)
 	if d.images != nil {
 		elements(value(d.images), func(v gjson.Result) { r.image(v, emit) })
 	}
@@ -120,6 +128,20 @@ func (r *eventReader) delta(d *delta, emit neutral.Emit) {
 	}
 	if call := value(d.call); call.IsObject() {
 		r.function(-1, "", call, gjson.Result{}, emit)
+	}
+}
+
+// element takes an element of a content that is an array.
+func (r *eventReader) element(v gjson.Result, emit neutral.Emit) {
+	switch v.Get("type").Str {
+	case "text":
+		r.piece(neutral.Text, v.Get("text"), emit)
+	case "refusal":
+		r.piece(neutral.Refusal, v.Get("refusal"), emit)
+	case "thinking":
+		elements(v.Get("thinking"), func(v gjson.Result) { r.piece(neutral.Think, v.Get("text"), emit) })
+	default:
+		r.losses.Add(neutral.LossUnknownPart)
 	}
 }
 
@@ -165,7 +187,8 @@ func (r *eventReader) details(details gjson.Result, emit neutral.Emit) (worded b
 		switch d.Get("type").Str {
 		case "reasoning.text":
 			text := d.Get("text")
-			sig, _ := signatureOf(d, "signature")
+			sig, known := signatureOf(d, "signature")
+			r.losses.AddIf(!known, neutral.LossSignature)
 			index := d.Get("index").Raw
 			if r.open == neutral.Think && text.Str != "" && r.thought != "" && r.thought != index {
 				r.endWords(neutral.Signature{}, emit)
@@ -186,10 +209,14 @@ func (r *eventReader) details(details gjson.Result, emit neutral.Emit) (worded b
 			worded = true
 			r.piece(neutral.Think, d.Get("summary"), emit)
 		case "reasoning.encrypted":
-			if sig, _ := signatureOf(d, "data"); sig.Value != "" {
+			sig, known := signatureOf(d, "data")
+			r.losses.AddIf(!known, neutral.LossSignature)
+			if sig.Value != "" {
 				sig.Value = strings.Clone(sig.Value)
 				r.whole(&neutral.Event{Kind: neutral.PartBegin, Part: neutral.Redacted, Signature: sig}, emit)
 			}
+		default:
+			r.losses.Add(neutral.LossUnknownPart)
 		}
 	})
 	return worded
@@ -200,7 +227,9 @@ func (r *eventReader) image(v gjson.Result, emit neutral.Emit) {
 	p := neutral.Part{}
 	if readAddress(&p, v.Get("image_url.url").Str) && p.Data != "" {
 		r.whole(&neutral.Event{Kind: neutral.PartBegin, Part: neutral.Image, Media: strings.Clone(p.Media), Data: strings.Clone(p.Data)}, emit)
+		return
 	}
+	r.losses.Add(neutral.LossImages)
 }
 
 // whole emits a part that has come at once.

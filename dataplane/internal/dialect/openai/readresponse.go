@@ -6,12 +6,13 @@ import (
 
 	"github.com/tidwall/gjson"
 
+	"fairway/dataplane/internal/dialect"
 	"fairway/dataplane/internal/dialect/neutral"
 )
 
 // ReadResponse implements neutral.Hearer. Of several choices it reads the first.
 func (Codec) ReadResponse(body []byte) (*neutral.Response, error) {
-	if !gjson.ValidBytes(body) {
+	if !dialect.ValidBytes(body) {
 		return nil, errors.New("read chat completion: not valid JSON")
 	}
 	// A copy, because the answer may outlive the buffer that it came in.

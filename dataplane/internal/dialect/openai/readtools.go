@@ -6,6 +6,7 @@ import (
 
 	"github.com/tidwall/gjson"
 
+	"fairway/dataplane/internal/dialect"
 	"fairway/dataplane/internal/dialect/neutral"
 )
 
@@ -211,6 +212,6 @@ func (q *requestReader) oldChoice(v gjson.Result) {
 func wrapInput(input string) string {
 	b := make([]byte, 0, len(input)+16)
 	b = append(b, `{"input":`...)
-	b = appendString(b, input)
+	b = dialect.AppendQuoted(b, input)
 	return string(append(b, '}'))
 }

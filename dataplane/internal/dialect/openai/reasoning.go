@@ -6,6 +6,7 @@ import (
 
 	"github.com/tidwall/gjson"
 
+	"fairway/dataplane/internal/dialect"
 	"fairway/dataplane/internal/dialect/neutral"
 )
 
@@ -132,7 +133,7 @@ func appendReasoning(dst []byte, parts []neutral.Part) []byte {
 		dst = append(dst, `,"reasoning_content":"`...)
 		for i := range parts {
 			if parts[i].Kind == neutral.Think {
-				dst = appendEscaped(dst, parts[i].Text)
+				dst = dialect.AppendEscaped(dst, parts[i].Text)
 			}
 		}
 		dst = append(dst, '"')
@@ -160,13 +161,13 @@ func appendReasoning(dst []byte, parts []neutral.Part) []byte {
 func appendDetail(dst []byte, index int, kind neutral.Kind, text string, sig neutral.Signature) []byte {
 	if kind == neutral.Redacted {
 		dst = append(dst, `{"type":"reasoning.encrypted","data":`...)
-		dst = appendString(dst, sig.Value)
+		dst = dialect.AppendQuoted(dst, sig.Value)
 	} else {
 		dst = append(dst, `{"type":"reasoning.text","text":`...)
-		dst = appendString(dst, text)
+		dst = dialect.AppendQuoted(dst, text)
 		if sig.Value != "" {
 			dst = append(dst, `,"signature":`...)
-			dst = appendString(dst, sig.Value)
+			dst = dialect.AppendQuoted(dst, sig.Value)
 		}
 	}
 	if sig.Value != "" {
@@ -197,6 +198,6 @@ func appendCallSignature(dst []byte, sig neutral.Signature) []byte {
 		return dst
 	}
 	dst = append(dst, `,"extra_content":{"google":{"thought_signature":`...)
-	dst = appendString(dst, sig.Wrap(neutral.FromGemini))
+	dst = dialect.AppendQuoted(dst, sig.Wrap(neutral.FromGemini))
 	return append(dst, `}}`...)
 }

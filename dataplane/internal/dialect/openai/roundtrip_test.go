@@ -10,6 +10,7 @@ import (
 	"github.com/tidwall/gjson"
 	"pgregory.net/rapid"
 
+	"fairway/dataplane/internal/dialect"
 	"fairway/dataplane/internal/dialect/neutral"
 	"fairway/pkg/money"
 )
@@ -255,7 +256,7 @@ func TestStreamRoundTrip(t *testing.T) {
 			for len(s) > 0 {
 				runes := []rune(s)
 				n := rapid.IntRange(1, len(runes)).Draw(t, "piece")
-				say(neutral.Event{Kind: neutral.Delta, Raw: appendEscaped(nil, string(runes[:n]))})
+				say(neutral.Event{Kind: neutral.Delta, Raw: dialect.AppendEscaped(nil, string(runes[:n]))})
 				s = string(runes[n:])
 			}
 		}

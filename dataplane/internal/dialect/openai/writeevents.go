@@ -66,7 +66,7 @@ func (w *eventWriter) begin(dst []byte, e *neutral.Event) []byte {
 	w.head = append(w.head, `,"object":"chat.completion.chunk","created":`...)
 	w.head = appendCreated(w.head, e.Created, w.answering)
 	w.head = append(w.head, `,"model":`...)
-	w.head = appendString(w.head, w.answering.Model)
+	w.head = dialect.AppendQuoted(w.head, w.answering.Model)
 	w.head = append(w.head, `,"choices":[`...)
 	dst = w.open(dst)
 	return w.shut(append(dst, `"role":"assistant","content":"","refusal":null`...))
@@ -101,14 +101,14 @@ func (w *eventWriter) beginPart(dst []byte, e *neutral.Event) []byte {
 		dst = append(w.open(dst), `"tool_calls":[{"index":`...)
 		dst = strconv.AppendInt(dst, int64(w.calls), 10)
 		dst = append(dst, `,"id":`...)
-		dst = appendString(dst, e.ID)
+		dst = dialect.AppendQuoted(dst, e.ID)
 		if w.custom {
 			dst = append(dst, `,"type":"custom","custom":{"name":`...)
-			dst = appendString(dst, e.Name)
+			dst = dialect.AppendQuoted(dst, e.Name)
 			dst = append(dst, `,"input":""}}]`...)
 		} else {
 			dst = append(dst, `,"type":"function","function":{"name":`...)
-			dst = appendString(dst, e.Name)
+			dst = dialect.AppendQuoted(dst, e.Name)
 			dst = append(dst, `,"arguments":""}}]`...)
 		}
 		return w.shut(dst)
@@ -181,7 +181,7 @@ func (w *eventWriter) endPart(dst []byte, e *neutral.Event) []byte {
 		switch {
 		case w.custom && len(w.input) > 0:
 			quoted := append(append([]byte{'"'}, w.input...), '"')
-			dst = w.customInput(dst, appendEscaped(nil, customInput(gjson.ParseBytes(quoted).Str)))
+			dst = w.customInput(dst, dialect.AppendEscaped(nil, customInput(gjson.ParseBytes(quoted).Str)))
 			w.input = nil
 		case !w.custom && w.empty:
 			dst = w.arguments(dst, []byte("{}")) // clients parse what they have collected
@@ -245,14 +245,14 @@ func appendFailure(dst []byte, e *dialect.UpstreamError) []byte {
 		kind = "invalid_request_error"
 	}
 	dst = append(dst, `data: {"error":{"message":`...)
-	dst = appendString(dst, e.Message)
+	dst = dialect.AppendQuoted(dst, e.Message)
 	dst = append(dst, `,"type":"`...)
 	dst = append(dst, kind...)
 	dst = append(dst, `","param":null,"code":`...)
 	if e.Code == "" {
 		dst = append(dst, "null"...)
 	} else {
-		dst = appendString(dst, e.Code)
+		dst = dialect.AppendQuoted(dst, e.Code)
 	}
 	return append(dst, "}}\n\n"...)
 }

@@ -106,7 +106,7 @@ func isCustom(a *neutral.Answering, name string) bool {
 
 // freeText is the free text in a custom tool's arguments, escaped; arguments that are none are the text.
 func freeText(scratch []byte, args string) []byte {
-	if input := gjson.Get(args, "input"); input.Type == gjson.String && len(input.Raw) >= 2 && gjson.Valid(args) {
+	if input := gjson.Get(args, "input"); input.Type == gjson.String && len(input.Raw) >= 2 && dialect.Valid(args) {
 		return append(scratch[:0], input.Raw[1:len(input.Raw)-1]...)
 	}
 	return escaped(scratch, args)

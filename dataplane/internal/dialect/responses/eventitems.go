@@ -34,6 +34,7 @@ func (r *eventReader) finish(item gjson.Result, emit neutral.Emit) {
 		at := -1
 		item.Get("content").ForEach(func(_, v gjson.Result) bool {
 			at++
+			r.losses |= lostOf(v)
 			switch v.Get("type").Str {
 			case "output_text", "text":
 				r.textDone(at, neutral.Text, v.Get("text"), emit)
@@ -66,7 +67,7 @@ func (r *eventReader) textDone(at int, kind neutral.Kind, text gjson.Result, emi
 
 // whole emits an item of which nothing was read before.
 func (r *eventReader) whole(item gjson.Result, emit neutral.Emit) {
-	answerParts(item, func(p neutral.Part) {
+	r.losses |= answerParts(item, func(p neutral.Part) {
 		r.out.ID, r.out.Name, r.out.Media, r.out.Data = p.ID, p.Name, p.Media, p.Data
 		sig := p.Signature
 		if p.Kind == neutral.Redacted {

@@ -35,6 +35,7 @@ type eventReader struct {
 	summed bool         // the reasoning at hand comes as a summary, not in full
 	calls  bool
 	refuse bool
+	losses neutral.Losses
 }
 
 // The states of a stream.
@@ -69,6 +70,9 @@ func (r *eventReader) Read(name, data []byte, emit neutral.Emit) {
 	}
 	r.dispatch(&e, data, emit)
 }
+
+// Losses implements neutral.EventReader.
+func (r *eventReader) Losses() neutral.Losses { return r.losses }
 
 // Close implements neutral.EventReader.
 func (r *eventReader) Close(neutral.Emit) bool { return r.state == over }
@@ -112,6 +116,8 @@ func (r *eventReader) dispatch(e *event, data []byte, emit neutral.Emit) {
 		r.partDone(e, neutral.Refusal, inside(e.text), emit)
 	case "content_part.done":
 		r.contentDone(e, emit)
+	case "output_text.annotation.added":
+		r.losses.Add(neutral.LossCitations)
 	case "function_call_arguments.done":
 		if r.item == callItem && r.itemAt == e.itemAt {
 			r.fill(inside(e.text), emit)
@@ -301,6 +307,7 @@ func (r *eventReader) think(e *event, summary bool, emit neutral.Emit) {
 		r.partAt = max(e.partAt, 0)
 	}
 	if r.summed != summary {
+		r.losses.Add(neutral.LossThinking)
 		return
 	}
 	if e.partAt > r.partAt {

@@ -5,6 +5,7 @@ import (
 
 	"github.com/tidwall/gjson"
 
+	"fairway/dataplane/internal/dialect"
 	"fairway/dataplane/internal/dialect/neutral"
 )
 
@@ -189,4 +190,4 @@ func (a *asking) unknown(v gjson.Result, names ...string) {
 }
 
 // isObject says whether s is the text of a JSON object.
-func isObject(s string) bool { return gjson.Valid(s) && gjson.Parse(s).IsObject() }
+func isObject(s string) bool { return dialect.Valid(s) && gjson.Parse(s).IsObject() }

@@ -92,7 +92,7 @@ func (Codec) AppendResponse(dst []byte, r *neutral.Response, a *neutral.Answerin
 
 // ReadResponse implements neutral.Hearer.
 func (Codec) ReadResponse(body []byte) (*neutral.Response, error) {
-	if !gjson.ValidBytes(body) {
+	if !dialect.ValidBytes(body) {
 		return nil, errors.New("read a response: not valid JSON")
 	}
 	v := gjson.ParseBytes(body) // a copy: what is read may be kept longer than the body
@@ -154,14 +154,12 @@ func answerParts(item gjson.Result, say func(neutral.Part)) neutral.Losses {
 	switch kind := item.Get("type").Str; kind {
 	case "message":
 		item.Get("content").ForEach(func(_, v gjson.Result) bool {
+			lost |= lostOf(v)
 			switch v.Get("type").Str {
 			case "output_text", "text":
-				lost.AddIf(v.Get("annotations.#").Int() > 0, neutral.LossCitations)
 				say(neutral.Part{Kind: neutral.Text, Text: v.Get("text").String()})
 			case "refusal":
 				say(neutral.Part{Kind: neutral.Refusal, Text: v.Get("refusal").String()})
-			default:
-				lost.Add(neutral.LossUnknownPart)
 			}
 			return true
 		})
@@ -176,6 +174,8 @@ func answerParts(item gjson.Result, say func(neutral.Part)) neutral.Losses {
 		})
 	case "reasoning":
 		if p, ok := reasoningPart(item); ok {
+			full := joined(item.Get("content"))
+			lost.AddIf(full != "" && p.Kind == neutral.Think && p.Text != full, neutral.LossThinking)
 			say(p)
 		}
 	case "image_generation_call":
@@ -188,6 +188,22 @@ func answerParts(item gjson.Result, say func(neutral.Part)) neutral.Losses {
 		} else {
 			lost.Add(neutral.LossUnknownPart)
 		}
+	}
+	return lost
+}
+
+// lostOf is what of a part of a message has no place in the form.
+func lostOf(v gjson.Result) neutral.Losses {
+	var lost neutral.Losses
+	switch v.Get("type").Str {
+	case "output_text", "text":
+		lost.AddIf(v.Get("annotations.#").Int() > 0, neutral.LossCitations)
+		lost.AddIf(v.Get("logprobs.#").Int() > 0, neutral.LossLogprobs)
+	case "refusal":
+	case "output_audio":
+		lost.Add(neutral.LossAudio)
+	default:
+		lost.Add(neutral.LossUnknownPart)
 	}
 	return lost
 }

@@ -1,15 +1,13 @@
-package openai
+package dialect
 
-// appendString appends s as a JSON string.
-func appendString(dst []byte, s string) []byte {
-	dst = append(dst, '"')
-	dst = appendEscaped(dst, s)
-	return append(dst, '"')
+// AppendQuoted appends s as a JSON string. Quotes, backslashes and control characters are escaped; every other byte stays.
+func AppendQuoted(dst []byte, s string) []byte {
+	return append(AppendEscaped(append(dst, '"'), s), '"')
 }
 
-// appendEscaped appends s as the inside of a JSON string. It copies what needs no escape at once, and writes line ends in
+// AppendEscaped appends s as the inside of a JSON string. It copies what needs no escape at once, and writes line ends in
 // their short form: it is for long texts.
-func appendEscaped(dst []byte, s string) []byte {
+func AppendEscaped(dst []byte, s string) []byte {
 	const hex = "0123456789abcdef"
 	start := 0
 	for i := range len(s) {
