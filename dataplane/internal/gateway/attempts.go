@@ -60,8 +60,11 @@ func (x *exchange) attempts() *fault.Error {
 		if !f.verdict.Retry {
 			return x.exhausted()
 		}
-		if f.refusal != nil && x.skipChannel(x.candidate.Account.Channel) {
-			continue
+		if f.refusal != nil {
+			x.askedAround++ // nobody was asked
+			if x.skipChannel(x.candidate.Account.Channel) {
+				continue
+			}
 		}
 		x.tried = append(x.tried, x.candidate.Account)
 	}

@@ -44,7 +44,7 @@ func (x *exchange) converse() (*conversation, *fault.Error) {
 	if f != nil {
 		return nil, f
 	}
-	if x.op == operation.Chat {
+	if x.remembers() {
 		x.g.memory.restore(x.key.ID, r)
 	}
 	x.talk = &conversation{
@@ -55,6 +55,10 @@ func (x *exchange) converse() (*conversation, *fault.Error) {
 	}
 	return x.talk, nil
 }
+
+// remembers says whether the client's dialect lacks a place for some signature, so that the proxy keeps it. Gemini's has one
+// for all of them.
+func (x *exchange) remembers() bool { return x.op.Facts().Dialect != operation.Gemini }
 
 // retell says the client's request in the words of the picked upstream, which knows the model under a name.
 func (x *exchange) retell(model string) ([]byte, *fault.Error) {

@@ -10,8 +10,8 @@ import (
 	"fairway/dataplane/internal/snapshot"
 )
 
-// What models think comes with signatures that their providers want back in the next turn, and OpenAI's chat has no place
-// for them that every client carries. So the thoughts before a tool call are remembered by the call's id, and put back
+// What models think comes with signatures that their providers want back in the next turn, and only Gemini's dialect has a
+// place for all of them that every client carries. So the thoughts before a tool call are remembered by the call's id, and put back
 // when a conversation comes again without them. What is forgotten is a loss that the next turn names; no request fails of
 // it here.
 const (

@@ -7,7 +7,6 @@ import (
 	"fairway/dataplane/internal/dialect"
 	"fairway/dataplane/internal/dialect/neutral"
 	"fairway/pkg/fault"
-	"fairway/pkg/operation"
 	"fairway/pkg/sse"
 )
 
@@ -22,7 +21,7 @@ func (x *exchange) retellWhole() {
 	x.tap.Feed(x.first.b)
 	x.closeResponse()
 	x.settleWhole()
-	if x.op == operation.Chat {
+	if x.remembers() {
 		x.g.memory.keepResponse(x.key.ID, t.response)
 	}
 	var body []byte
@@ -110,7 +109,11 @@ func (x *exchange) hearEvents(b []byte, at int) bool {
 		x.broken = errEventTooLarge
 		return false
 	}
-	t.held = append(t.held[:0], b[start:]...)
+	if rest := b[start:]; cap(t.held) > pieceSize && len(rest) <= pieceSize {
+		t.held = append([]byte(nil), rest...) // a large event is over
+	} else {
+		t.held = append(t.held[:0], rest...)
+	}
 	return true
 }
 
@@ -127,7 +130,7 @@ func (x *exchange) tell(e *neutral.Event) {
 		t.ended = true
 	default:
 	}
-	if x.op == operation.Chat {
+	if x.remembers() {
 		t.study.note(e)
 	}
 	if t.ended {
@@ -167,7 +170,7 @@ func (x *exchange) endOfTold(err error) {
 	clean := x.broken == nil && (err == nil || errors.Is(err, io.EOF))
 	whole := t.ended || clean && t.reader.Close(x.tellEvent)
 	x.countLosses((t.writer.Losses() | t.reader.Losses()) &^ t.losses)
-	if x.op == operation.Chat {
+	if x.remembers() {
 		x.g.memory.keep(x.key.ID, &t.study)
 	}
 	switch {
@@ -232,7 +235,7 @@ func (x *exchange) collect() {
 		return
 	}
 	x.settleStream(false)
-	if x.op == operation.Chat {
+	if x.remembers() {
 		x.g.memory.keepResponse(x.key.ID, response)
 	}
 	body := t.client.AppendResponse(nil, response, &t.answering)
