@@ -38,6 +38,7 @@ const (
 	brokeCredential  = "sk-demo-provider-two-out-of-quota"
 	spareCredential  = "sk-demo-provider-three"
 	demoModel        = "gpt-4o-mini"
+	claudeModel      = "claude-demo"
 	startupAllowance = time.Minute
 )
 
@@ -59,7 +60,7 @@ func Run(ctx context.Context, o Options) error {
 			brokeCredential: fakellm.Status(429, "insufficient_quota", 0),
 			spareCredential: fakellm.Healthy(),
 		},
-		Models: []string{demoModel},
+		Models: []string{demoModel, claudeModel},
 	})
 	upstream, err := provider.Start("127.0.0.1:0") //nolint:contextcheck // it ends with Close, below
 	if err != nil {
@@ -134,7 +135,7 @@ func planes(ctx context.Context, dir string, log *slog.Logger, up chan<- place) 
 // tell tells the story from beginning to end.
 func tell(ctx context.Context, o Options, at place) error {
 	s := &story{ctx: ctx, out: o.Out, at: at}
-	for _, step := range []func() error{s.configure, s.plainRequest, s.stream, s.failover, s.books, s.explain} {
+	for _, step := range []func() error{s.configure, s.plainRequest, s.stream, s.failover, s.dialects, s.books, s.explain} {
 		if err := step(); err != nil {
 			if v := at.provider.Violations(); len(v) > 0 {
 				err = fmt.Errorf("%w; the provider found fault with what it was sent: %s", err, strings.Join(v, "; "))

@@ -77,7 +77,7 @@ type state struct {
 	pinned    *snapshot.Account   // who alone can serve the request; nil = whoever is picked
 	searching bool                // one account can serve it, and it is not known which
 
-	askedAround int // attempts that only showed that another account has it
+	askedAround int // attempts that only showed that another account has it, or can be asked
 
 	budget   route.Budget
 	budgeted bool // Begin was called
