@@ -18,7 +18,7 @@ GOTEST := $(if $(shell command -v $${CC:-gcc} 2>/dev/null),CGO_ENABLED=1 go test
 FUZZTIME ?= 2s
 
 .DEFAULT_GOAL := help
-.PHONY: help build test short lint generate drift breaking fuzz e2e demo bench soak hangups microbench docs clean
+.PHONY: help build test short lint generate drift breaking fuzz e2e e2e-node demo bench soak hangups microbench docs clean
 
 help: ## list the targets
 	@awk -F':.*## ' '/^[a-z0-9-]+:.*## /{printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -35,6 +35,16 @@ short: ## what runs without starting processes, quickly
 
 e2e: ## only the end-to-end tests, with their figures
 	go test -count=1 -v -timeout 10m ./deploy/e2e/...
+
+NODE_DIR := .build/node
+e2e-node: ## the official Node SDKs against Fairway and every provider (needs node and npm)
+	@for tool in node npm; do command -v $$tool >/dev/null || { echo "e2e-node needs $$tool, which is not here: install Node.js 20 or newer"; exit 1; }; done
+	@node -e 'process.exit(parseInt(process.versions.node) < 20 ? 1 : 0)' || { echo "e2e-node needs Node.js 20 or newer; this is $$(node --version)"; exit 1; }
+	@mkdir -p $(NODE_DIR) && cp deploy/e2e/node/.npmrc deploy/e2e/node/*.json deploy/e2e/node/*.mjs $(NODE_DIR)/
+	@cd $(NODE_DIR) && { cmp -s package-lock.json node_modules/.installed || \
+	  { npm ci --ignore-scripts --no-audit --no-fund && cp package-lock.json node_modules/.installed; }; } || \
+	  { echo 'e2e-node needs the packages of deploy/e2e/node/package.json, which npm could not install'; exit 1; }
+	FAIRWAY_E2E_NODE=$(CURDIR)/$(NODE_DIR) go test -count=1 -v -timeout 20m -run '^TestNode$$' ./deploy/e2e
 
 demo: ## the whole of Fairway on this machine, with a fake provider; ctrl-c ends it
 	go run . demo

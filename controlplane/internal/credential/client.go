@@ -26,7 +26,7 @@ func (e *Exchanger) client(a *resourcev1.Account, s secrets) (*endpointClient, e
 	dialer := &net.Dialer{Timeout: 10 * time.Second, Control: e.guard.control}
 	transport := &http.Transport{
 		DialContext: dialer.DialContext, TLSClientConfig: e.tls.Clone(), TLSHandshakeTimeout: 10 * time.Second,
-		DisableKeepAlives: true, MaxResponseHeaderBytes: maxAnswer, ForceAttemptHTTP2: true,
+		DisableKeepAlives: true, DisableCompression: true, MaxResponseHeaderBytes: maxAnswer, ForceAttemptHTTP2: true,
 	}
 	if a.GetProxyUrl() != "" {
 		proxy, err := url.Parse(a.GetProxyUrl())

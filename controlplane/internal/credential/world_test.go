@@ -187,10 +187,14 @@ func (r *replica) stored(name string) *resourcev1.Account {
 // built is what proxies get of an account, as the replica knows it.
 func (r *replica) built(name string) *syncv1.AccountState {
 	r.w.t.Helper()
-	a, ok := r.store.State().ByName(model.KindAccount, name)
-	if !ok {
-		r.w.t.Fatalf("there is no account %s", name)
-	}
+	var a model.Resource
+	r.w.until(func() string { // another replica may have written it just now
+		var ok bool
+		if a, ok = r.store.State().ByName(model.KindAccount, name); ok {
+			return ""
+		}
+		return "there is no account " + name
+	})
 	b := &build.Builder{Open: func(v *resourcev1.SealedValue, kind, id, field string) (string, error) {
 		plain, err := r.w.ring.Open(v, kind, id, field)
 		return string(plain), err

@@ -5,6 +5,7 @@ import (
 	"strconv"
 
 	"fairway/dataplane/internal/dialect"
+	"fairway/dataplane/internal/dialect/anthropic"
 	"fairway/dataplane/internal/dialect/openai"
 	"fairway/dataplane/internal/ingress"
 	"fairway/pkg/fault"
@@ -39,6 +40,9 @@ func (x *exchange) answer() *fault.Error {
 		x.tap.Feed(x.first.b)
 		x.closeResponse()
 		x.settleWhole()
+		if x.batchInside() {
+			x.first.b = anthropic.KeepResultsHere(x.first.b)
+		}
 		if err := x.out.Send(x.first.b); err != nil {
 			x.noteHangUp()
 		} else {
@@ -48,6 +52,16 @@ func (x *exchange) answer() *fault.Error {
 		x.relayLarge()
 	}
 	return nil
+}
+
+// batchInside says whether the answer describes batches, and with them where their results are.
+func (x *exchange) batchInside() bool {
+	switch x.op {
+	case operation.Batches, operation.Batch, operation.BatchCancel:
+		return true
+	default:
+		return false
+	}
 }
 
 // startTap makes meter and filter ready for this answer.

@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"fairway/dataplane/internal/dialect"
+	"fairway/dataplane/internal/dialect/anthropic"
 	"fairway/dataplane/internal/dialect/neutral"
 	"fairway/dataplane/internal/snapshot"
 	"fairway/dataplane/internal/upstream"
@@ -192,8 +193,8 @@ func (x *exchange) refusal(e *dialect.UpstreamError, body []byte) *failure {
 			requestID:   upstreamID(header),
 		},
 	}
-	if x.converted {
-		f.answer.body = nil // another dialect's words
+	if x.converted || x.target.Dialect == operation.Anthropic && !anthropic.IsError(body) {
+		f.answer.body = nil // another dialect's words, or those of the cloud that has the model
 	}
 	f.said = *e
 	for name, value := range x.response.Fields {
@@ -236,11 +237,11 @@ func (x *exchange) readOpening() error {
 	}
 }
 
-// readWhole reads a plain response to its end, or until it proves to be large. One that must be converted is held whole,
-// and sound goes to the client as it comes.
+// readWhole reads a plain response to its end, or until it proves to be large. One that must be converted or changed is
+// held whole, and sound goes to the client as it comes.
 func (x *exchange) readWhole() error {
-	most := maxWhole
-	if x.converted {
+	most, whole := maxWhole, x.converted || x.batchInside()
+	if whole {
 		most = maxConverted
 	}
 	for {
@@ -254,7 +255,7 @@ func (x *exchange) readWhole() error {
 			return nil
 		case err != nil:
 			return err
-		case x.converted && len(x.first.b) >= most:
+		case whole && len(x.first.b) >= most:
 			return errTooLarge
 		case len(x.first.b) >= most || x.op == operation.Speech && len(x.first.b) > 0:
 			x.large = true

@@ -105,12 +105,13 @@ func (g *Gateway) probeWith(ctx context.Context, a *snapshot.Account, model stri
 	}
 	maskSecret(read, head[secret.Start:secret.End])
 	answers := answersOf(op)
-	e, failed := answers.ErrorBody(read)
-	if !failed {
-		e = answers.Error(response.Status, read)
-	}
-	if !failed && response.Status >= 200 && response.Status < 300 {
-		return &syncv1.ProbeResult{Ok: true, Status: int32(response.Status)}
+	e := answers.Error(response.Status, read)
+	if response.Status >= 200 && response.Status < 300 {
+		inside, failed := answers.ErrorBody(read)
+		if !failed {
+			return &syncv1.ProbeResult{Ok: true, Status: int32(response.Status)}
+		}
+		e = inside
 	}
 	return &syncv1.ProbeResult{What: whatIsWrong(&e), Status: int32(e.Status), Detail: oneLine(&e)}
 }

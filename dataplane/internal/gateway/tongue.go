@@ -33,6 +33,8 @@ func answersOf(op operation.Operation) dialect.Answers {
 		return responses.Answers{}
 	case operation.Response, operation.ResponseDelete, operation.ResponseCancel, operation.ResponseItems:
 		return responses.Answers{Stored: true}
+	case operation.Images, operation.ImageEdits, operation.Speech, operation.Transcriptions:
+		return openai.Answers{Media: true}
 	case operation.Converse, operation.ConverseStream:
 		return converse.Answers{}
 	}

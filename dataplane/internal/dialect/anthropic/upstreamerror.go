@@ -46,6 +46,11 @@ func parseErrorBody(body []byte) (dialect.UpstreamError, bool) {
 	return e, true
 }
 
+// IsError says whether a body is an error as this API writes it. The clouds that have its models write their own.
+func IsError(body []byte) bool {
+	return gjson.GetBytes(body, "error").IsObject() && gjson.GetBytes(body, "type").Str == "error"
+}
+
 // parseEnvelope reads {"type":"error","error":{"type","message"}}, and {"error":"text"} as some in between write it.
 func parseEnvelope(body []byte) (dialect.UpstreamError, bool) {
 	envelope := gjson.GetBytes(body, "error")
@@ -63,6 +68,9 @@ func parseEnvelope(body []byte) (dialect.UpstreamError, bool) {
 		}
 		if e.Code == "" {
 			e.Code = impliedCode(e.Message)
+		}
+		if e.Code == "" && e.Type == "not_found_error" && strings.HasPrefix(e.Message, "model:") {
+			e.Code = "model_not_found"
 		}
 		return e, true
 	}

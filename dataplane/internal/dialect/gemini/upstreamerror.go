@@ -42,6 +42,9 @@ func readError(v gjson.Result) (dialect.UpstreamError, bool) {
 		Message: strings.Clone(v.Get("message").String()),
 	}
 	e.Code = strings.Clone(errorCode(v.Get("details"), e.Message))
+	if e.Code == "" && e.Type == "NOT_FOUND" && strings.HasPrefix(e.Message, "models/") {
+		e.Code = "model_not_found"
+	}
 	if n := v.Get("code").Int(); n >= 400 && n <= 599 {
 		e.Status = int(n)
 	} else {

@@ -8,7 +8,10 @@ import (
 )
 
 // Answers understands the answers of chat, completions, embeddings and what looks like them. Its zero value is ready.
-type Answers struct{}
+type Answers struct {
+	// Media: streams are of images, speech or transcriptions, which end in an event of their own.
+	Media bool
+}
 
 var _ dialect.Answers = Answers{}
 
@@ -30,7 +33,12 @@ func (Answers) OutputText(piece []byte) int { return dialect.OutputText(piece) }
 func (Answers) LastLine() string { return "data: [DONE]" }
 
 // Finished implements dialect.Answers.
-func (Answers) Finished(tail []byte) bool { return Finished(tail) }
+func (a Answers) Finished(tail []byte) bool {
+	if a.Media {
+		return finishedMedia(tail)
+	}
+	return Finished(tail)
+}
 
 // Error implements dialect.Answers.
 func (Answers) Error(status int, body []byte) dialect.UpstreamError { return ParseError(status, body) }

@@ -160,3 +160,19 @@ func Finished(tail []byte) bool {
 	}
 	return false
 }
+
+// finishedMedia says whether a stream of images, speech or a transcription has come to its last event: none has [DONE]
+// behind it.
+func finishedMedia(tail []byte) bool {
+	for _, last := range [...]string{
+		`"image_generation.completed"`, `"image_edit.completed"`, `"speech.audio.done"`, `"transcript.text.done"`,
+	} {
+		// Inside a text the quotes would be escaped.
+		if bytes.Contains(tail, []byte(last)) {
+			return true
+		}
+	}
+	// A picture fills the tail; what it cost stands behind it, and in no other event.
+	i := bytes.LastIndex(tail, []byte(usageKey))
+	return i >= 0 && objectAfter(tail[i+len(usageKey):])
+}
