@@ -215,11 +215,15 @@ func (x *exchange) streamFailed(reason string, err error) {
 }
 
 // lostClient is a client that went away while its answer was under way: the upstream is stopped at once, and what was
-// delivered is settled.
+// delivered is settled. One that left because the upstream told it an error does not make that error undone.
 func (x *exchange) lostClient() {
 	x.noteHangUp()
+	told := x.sse && x.endsInError(x.tail())
 	x.closeResponse()
-	x.settlePart(false)
+	x.settlePart(told)
+	if told {
+		x.streamFailed("error_event", nil)
+	}
 	x.out.Cut()
 }
 

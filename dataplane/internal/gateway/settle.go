@@ -1,6 +1,8 @@
 package gateway
 
 import (
+	"bytes"
+
 	"fairway/dataplane/internal/meter"
 	"fairway/dataplane/internal/report"
 	"fairway/pkg/money"
@@ -22,7 +24,11 @@ func (x *exchange) settleWhole() {
 	case ok:
 		x.settle(meter.Usage{Tokens: u}, false)
 	case whole:
-		x.settle(x.estimate(int64(x.heard.BodyText(window))), false)
+		text := x.heard.BodyText(window)
+		if text == 0 && x.op.Facts().Body == operation.Multipart && !bytes.HasPrefix(window, []byte{'{'}) {
+			text = len(window) // what was heard, as plain text
+		}
+		x.settle(x.estimate(int64(text)), false)
 	default:
 		x.settle(x.estimate(x.tap.Bytes()), false)
 	}

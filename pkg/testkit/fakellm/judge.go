@@ -14,6 +14,9 @@ import (
 // badWord is what the moderation finds violent.
 const badWord = "violence"
 
+// defaultModeration is the model for those who name none.
+const defaultModeration = "omni-moderation-latest"
+
 func moderationCategories() []string {
 	return []string{
 		"harassment", "harassment/threatening", "hate", "hate/threatening", "illicit", "illicit/violent", "self-harm",
@@ -33,7 +36,7 @@ func decodeModeration(body []byte) (answer, *apiError) {
 		return answer{}, fault
 	}
 	if r.Model == "" {
-		return answer{}, badRequest("missing_required_parameter", "model", "you must provide a model parameter")
+		r.Model = defaultModeration
 	}
 	var parts []struct {
 		Type string `json:"type"`
