@@ -35,7 +35,7 @@ func (x *exchange) beginHead(a *snapshot.Account, body []byte) []byte {
 	if facts.Pinned || facts.Model == operation.InQuery {
 		x.ask.Query = x.target.Query
 	}
-	x.credentials = *credentialOf(a)
+	x.credentials = credentialOf(a)
 	h := x.head[:0]
 	h = append(h, facts.Method...)
 	h = append(h, ' ')

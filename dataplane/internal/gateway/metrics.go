@@ -28,6 +28,7 @@ type meters struct {
 	hangUps         prometheus.Counter
 	shed            prometheus.Counter
 	panics          prometheus.Counter
+	probes          *prometheus.CounterVec
 	conversions     *prometheus.CounterVec
 	losses          *prometheus.CounterVec
 	lost            prometheus.Counter
@@ -77,6 +78,7 @@ func newMeters(r prometheus.Registerer) *meters {
 		hangUps:         counter("fairway_client_hangups_total", "Clients that left while their request was under way."),
 		shed:            counter("fairway_requests_shed_total", "Requests refused because the proxy bears no more at once."),
 		panics:          counter("fairway_request_panics_total", "Requests that panicked."),
+		probes:          counters("fairway_probes_total", "Accounts tried for channel test, by what was wrong; ok = nothing.", "result"),
 		conversions:     counters("fairway_conversions_total", "Answers that were converted between dialects, by the client's operation and the upstream's.", "from", "to"),
 		losses:          counters("fairway_conversion_losses_total", "What conversions could not carry, by its name in x-fairway-lossy.", "loss"),
 		lost:            counter("fairway_usage_records_lost_total", "Usage records that could not be kept."),

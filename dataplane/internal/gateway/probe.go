@@ -24,6 +24,11 @@ import (
 func (g *Gateway) Probe(ctx context.Context, p *syncv1.Probe) *syncv1.ProbeResult {
 	began := g.now()
 	r := g.probe(ctx, p)
+	result := r.GetWhat()
+	if r.GetOk() {
+		result = "ok"
+	}
+	g.meters.probes.WithLabelValues(result).Inc()
 	r.Took = durationpb.New(max(g.now().Sub(began), 0))
 	return r
 }
@@ -87,7 +92,8 @@ func (g *Gateway) probeWith(ctx context.Context, a *snapshot.Account, model stri
 	head := append([]byte(nil), op.Facts().Method...)
 	head = ch.Adapter.AppendTarget(append(head, ' '), &ask)
 	head = append(append(append(head, " HTTP/1.1\r\nHost: "...), ch.BaseURL.Host...), "\r\n"...)
-	head, secret := ch.Adapter.AppendHeaders(head, &ask, credentialOf(a))
+	credential := credentialOf(a)
+	head, secret := ch.Adapter.AppendHeaders(head, &ask, &credential)
 	head = append(head, "Content-Type: application/json\r\nAccept-Encoding: identity\r\nContent-Length: "...)
 	head = append(strconv.AppendInt(head, int64(len(body)), 10), "\r\n"...)
 	for _, h := range append(ch.Defaults[:len(ch.Defaults):len(ch.Defaults)], ch.Headers...) {
@@ -169,8 +175,8 @@ func oneLine(e *dialect.UpstreamError) string {
 }
 
 // credentialOf is what makes requests an account's.
-func credentialOf(a *snapshot.Account) *provider.Credential {
-	return &provider.Credential{
+func credentialOf(a *snapshot.Account) provider.Credential {
+	return provider.Credential{
 		Secret: a.Secret.Reveal(), KeyID: a.KeyID, Session: a.Session.Reveal(), Organization: a.Organization,
 	}
 }
