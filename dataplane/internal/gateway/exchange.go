@@ -201,6 +201,9 @@ func (x *exchange) requestID() string {
 // early, until the response is closed.
 func (x *exchange) commitBody() {
 	x.peek.Model = nil // a view
+	if x.talk != nil {
+		return // the request that was read is a view of the body, and answers repeat parts of it
+	}
 	if x.wire != nil && x.wired.used {
 		x.g.slabs.put(x.body)
 		x.body = nil

@@ -41,9 +41,6 @@ func ParseErrorBody(body []byte) (dialect.UpstreamError, bool) {
 	return e, true
 }
 
-// IsData says whether an event carries data at all; comments and bare names do not.
-func IsData(event []byte) bool { return len(sse.Data(event)) > 0 }
-
 func hasErrorName(event []byte) bool {
 	for line := range bytes.Lines(event) {
 		if name, ok := bytes.CutPrefix(line, []byte("event:")); ok && string(bytes.TrimSpace(name)) == "error" {
