@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"slices"
 	"sync"
 	"testing"
 	"time"
@@ -49,7 +50,7 @@ func open(t testing.TB, endpoints ...string) *Store {
 // follow runs the store until the test ends, and records what it publishes.
 func follow(t testing.TB, s *Store) *recorder {
 	t.Helper()
-	rec := &recorder{}
+	rec := &recorder{store: s}
 	rec.stop = start(t, func(ctx context.Context) error { return s.Run(ctx, rec.observe) })
 	if err := s.WaitLoaded(soon(t)); err != nil {
 		t.Fatal(err)
@@ -80,7 +81,8 @@ type step struct {
 
 // recorder checks what every observer relies on, and keeps all steps.
 type recorder struct {
-	stop func()
+	store *Store
+	stop  func()
 
 	mu    sync.Mutex
 	steps []step
@@ -114,10 +116,17 @@ func (r *recorder) observe(next *model.State, changes []model.Change) {
 	r.steps = append(r.steps, step{next, changes})
 }
 
+// all returns the steps up to the store's present state: a waiter hears of a revision before the observer does.
 func (r *recorder) all() []step {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	return append([]step(nil), r.steps...)
+	for {
+		r.mu.Lock()
+		steps := slices.Clone(r.steps)
+		r.mu.Unlock()
+		if n := len(steps); n > 0 && steps[n-1].state.Revision() >= r.store.State().Revision() {
+			return steps
+		}
+		time.Sleep(time.Millisecond)
+	}
 }
 
 // changes counts the changes of all steps but the first.
