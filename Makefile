@@ -18,7 +18,7 @@ GOTEST := $(if $(shell command -v $${CC:-gcc} 2>/dev/null),CGO_ENABLED=1 go test
 FUZZTIME ?= 2s
 
 .DEFAULT_GOAL := help
-.PHONY: help build test short lint generate drift breaking fuzz e2e e2e-node demo bench soak hangups microbench docs clean
+.PHONY: help build test short lint generate drift breaking fuzz e2e e2e-node demo bench soak hangups microbench rules docs clean
 
 help: ## list the targets
 	@awk -F':.*## ' '/^[a-z0-9-]+:.*## /{printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -67,16 +67,23 @@ lint: $(LINT) $(BUF) .build/protovalidate ## golangci-lint and buf lint
 	$(BUF) lint
 	$(BUF) format --diff --exit-code
 
+ALERTS := deploy/prometheus
+rules: ## the alerts: promtool checks and tests them (needs promtool, of Debian's package prometheus)
+	@command -v promtool >/dev/null || { echo "rules needs promtool, which is not here: install Debian's package prometheus (apt-get install --no-install-recommends prometheus)"; exit 1; }
+	promtool check config $(ALERTS)/prometheus.yml
+	promtool check rules $(ALERTS)/fairway.rules.yml
+	promtool test rules $(ALERTS)/fairway.rules.test.yml
+
 generate: $(BUF) .build/protovalidate ## Go from proto/, reference pages from the code
 	$(BUF) generate
 	$(MAKE) --no-print-directory docs
 
-docs: ## the CLI and configuration reference in docs/reference, and docs/providers.md
-	go test -count=1 -run '^(TestReference|TestProviders)$$' . -args -update
+docs: ## the CLI and configuration reference in docs/reference, docs/providers.md and docs/metrics.md
+	go test -count=1 -run '^(TestReference|TestProviders|TestMetrics)$$' . -args -update
 
 drift: generate ## fail when what is generated is not what is committed
-	@git add --intent-to-add pkg/gen docs/reference docs/providers.md
-	@git diff --exit-code -- pkg/gen docs/reference docs/providers.md || { echo 'generated files differ: run make generate and commit'; exit 1; }
+	@git add --intent-to-add pkg/gen docs/reference docs/providers.md docs/metrics.md
+	@git diff --exit-code -- pkg/gen docs/reference docs/providers.md docs/metrics.md || { echo 'generated files differ: run make generate and commit'; exit 1; }
 
 # Against the commit before, or BASE.
 BASE ?= $(shell git rev-parse -q --verify HEAD~1 2>/dev/null)

@@ -18,7 +18,7 @@ import (
 	"fairway/pkg/flags"
 )
 
-var update = flag.Bool("update", false, "write docs/reference and docs/providers.md instead of checking them")
+var update = flag.Bool("update", false, "write docs/reference, docs/providers.md and docs/metrics.md instead of checking them")
 
 // TestReference keeps the reference pages equal to what the commands say of themselves.
 func TestReference(t *testing.T) {

@@ -54,6 +54,8 @@ type Config struct {
 	// ResetOwnerToken gives the first owner a new token at the start, in DataDir/operator.token.
 	ResetOwnerToken bool
 
+	// Registry takes the metrics and is shown at /metrics; nil = a new one, with those of the Go runtime and the process.
+	Registry *prometheus.Registry
 	// Log; nil = none.
 	Log *slog.Logger
 	// Listening is called once, when everything answers; nil = nobody is told.
@@ -83,7 +85,10 @@ func Run(ctx context.Context, c Config) error {
 	if err := os.MkdirAll(c.DataDir, 0o700); err != nil {
 		return fmt.Errorf("make the data directory: %w", err)
 	}
-	registry := telemetry.NewRegistry()
+	registry := c.Registry
+	if registry == nil {
+		registry = telemetry.NewRegistry()
+	}
 	ls, err := c.listen(ctx, registry)
 	if err != nil {
 		return err

@@ -12,6 +12,8 @@ import (
 	"os"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
+
 	"fairway/pkg/serve"
 )
 
@@ -57,6 +59,8 @@ type Config struct {
 	// AccessLog takes a line for each failed request and for a share of the others; "-" = standard output, "" = none.
 	AccessLog AccessLog
 
+	// Registry takes the metrics and is shown at /metrics; nil = a new one, with those of the Go runtime and the process.
+	Registry *prometheus.Registry
 	// Log; nil = none.
 	Log *slog.Logger
 	// Listening is called once, when clients can connect; nil = nobody is told.

@@ -49,7 +49,10 @@ type proxy struct {
 
 // wire opens the listeners and the spool, and connects the rooms.
 func (c Config) wire(ctx context.Context, allow []netip.Prefix) (_ *proxy, err error) {
-	p := &proxy{c: c, registry: telemetry.NewRegistry(), holder: snapshot.NewHolder()}
+	p := &proxy{c: c, registry: c.Registry, holder: snapshot.NewHolder()}
+	if p.registry == nil {
+		p.registry = telemetry.NewRegistry()
+	}
 	defer func() {
 		if err != nil {
 			p.close()

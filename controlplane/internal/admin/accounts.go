@@ -19,12 +19,18 @@ func (s accountService) CreateAccount(ctx context.Context, req *adminv1.CreateAc
 	if err != nil {
 		return nil, err
 	}
+	if r, err = s.shown(ctx, r); err != nil {
+		return nil, err
+	}
 	return &adminv1.CreateAccountResponse{Account: r, Revision: revision}, nil
 }
 
-func (s accountService) GetAccount(_ context.Context, req *adminv1.GetAccountRequest) (*adminv1.GetAccountResponse, error) {
+func (s accountService) GetAccount(ctx context.Context, req *adminv1.GetAccountRequest) (*adminv1.GetAccountResponse, error) {
 	r, err := get[*resourcev1.Account](s.Service, model.KindAccount, req.GetName())
 	if err != nil {
+		return nil, err
+	}
+	if r, err = s.shown(ctx, r); err != nil {
 		return nil, err
 	}
 	return &adminv1.GetAccountResponse{Account: r}, nil
@@ -41,6 +47,9 @@ func (s accountService) ListAccounts(ctx context.Context, req *adminv1.ListAccou
 func (s accountService) UpdateAccount(ctx context.Context, req *adminv1.UpdateAccountRequest) (*adminv1.UpdateAccountResponse, error) {
 	r, revision, err := update(ctx, s.Service, req.GetAccount(), req.GetUpdateMask(), nil)
 	if err != nil {
+		return nil, err
+	}
+	if r, err = s.shown(ctx, r); err != nil {
 		return nil, err
 	}
 	return &adminv1.UpdateAccountResponse{Account: r, Revision: revision}, nil

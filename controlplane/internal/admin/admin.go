@@ -84,7 +84,11 @@ type Deps struct {
 	Tokens  JoinTokens
 
 	// Prober tests channels; without one TestChannel is not implemented.
-	Prober       Prober
+	Prober Prober
+	// Health shows what the leader knows of the fleet; without one accounts are shown as is stored.
+	Health Health
+	// Lookups finds single requests; without one they cannot be explained.
+	Lookups      Lookups
 	Log          *slog.Logger                // nil = discard
 	Now          func() time.Time            // nil = time.Now
 	Interceptors []connect.ServerInterceptor // outside of all others, for instance metrics
@@ -99,6 +103,8 @@ type Service struct {
 	usage        Usage
 	tokens       JoinTokens
 	prober       Prober
+	views        *views
+	lookups      Lookups
 	log          *slog.Logger
 	now          func() time.Time
 	interceptors []connect.ServerInterceptor
@@ -121,7 +127,7 @@ func New(d Deps) (*Service, error) {
 	}
 	s := &Service{
 		store: d.Store, sealer: d.Keyring, hasher: clientkey.NewHasher(d.Pepper),
-		fleet: d.Fleet, usage: d.Usage, tokens: d.Tokens, prober: d.Prober,
+		fleet: d.Fleet, usage: d.Usage, tokens: d.Tokens, prober: d.Prober, lookups: d.Lookups,
 		log: d.Log, now: d.Now, interceptors: d.Interceptors,
 		auth:      operator.NewAuthenticator(d.Store, operator.Procedures()),
 		validator: validator, filters: filters,
@@ -133,6 +139,7 @@ func New(d Deps) (*Service, error) {
 	if s.now == nil {
 		s.now = time.Now
 	}
+	s.views = &views{health: d.Health, now: s.now, log: s.log}
 	s.SetServing(false)
 	return s, nil
 }

@@ -11,9 +11,9 @@ import (
 	resourcev1 "fairway/pkg/gen/fairway/resource/v1"
 )
 
-// cascadeBatch is how many accounts one transaction deletes: room enough below the 128 operations that an etcd server
-// allows by default.
-const cascadeBatch = 20
+// cascadeBatch is how many accounts one transaction deletes, at five operations each: room enough below the 128 that an
+// etcd server allows by default.
+const cascadeBatch = 16
 
 type channelService struct{ *Service }
 
@@ -45,7 +45,13 @@ func (s channelService) CreateChannel(ctx context.Context, req *adminv1.CreateCh
 	if err != nil {
 		return nil, err
 	}
-	return &adminv1.CreateChannelResponse{Channel: channel, Accounts: req.GetAccounts(), Revision: revision}, nil
+	accounts := req.GetAccounts()
+	for i, a := range accounts {
+		if accounts[i], err = s.shown(ctx, a); err != nil {
+			return nil, err
+		}
+	}
+	return &adminv1.CreateChannelResponse{Channel: channel, Accounts: accounts, Revision: revision}, nil
 }
 
 func (s channelService) GetChannel(_ context.Context, req *adminv1.GetChannelRequest) (*adminv1.GetChannelResponse, error) {

@@ -25,6 +25,9 @@ func TestEveryRequestFieldHasARule(t *testing.T) {
 		seen[m.FullName()] = true
 		for i := range m.Fields().Len() {
 			fd := m.Fields().Get(i)
+			if traitOf(fd) == outputOnly || unread[fd.Parent().FullName()] {
+				continue // cleared on arrival, or all of it will do
+			}
 			ours := fd.Message() != nil && strings.HasPrefix(string(fd.Message().FullName()), "fairway.")
 			if ours && !fd.IsMap() {
 				walk(fd.Message())
@@ -59,9 +62,25 @@ func TestEveryRequestFieldHasARule(t *testing.T) {
 	}
 }
 
-// unread are the fields of which every value will do: nobody reads them from a request, or all are possible.
+// unread are the fields, and the messages, of which every value will do: nobody reads them from a request, or all are
+// possible. Counts and spans that a proxy reports are what they are. A decision is shown to the operator who asked for it,
+// and a rule for what a client wrote into it would end the proxy's stream.
 var unread = map[protoreflect.FullName]bool{
-	"fairway.sync.v1.Ack.digest":               true,
-	"fairway.resource.v1.Metadata.create_time": true,
-	"fairway.resource.v1.Metadata.update_time": true,
+	"fairway.sync.v1.Ack.digest":         true,
+	"fairway.admin.v1.Decision":          true,
+	"fairway.sync.v1.ProxyStats":         true,
+	"fairway.sync.v1.FaultCount.count":   true,
+	"fairway.sync.v1.FamilyRest.rest":    true,
+	"fairway.sync.v1.ProbeOutcome.asked": true,
+
+	"fairway.sync.v1.AccountDelta.ok":               true,
+	"fairway.sync.v1.AccountDelta.failures_in_row":  true,
+	"fairway.sync.v1.AccountDelta.in_flight":        true,
+	"fairway.sync.v1.AccountDelta.ttft_ratio_count": true,
+	"fairway.sync.v1.AccountDelta.duration_ms_sum":  true,
+	"fairway.sync.v1.AccountDelta.duration_count":   true,
+	"fairway.sync.v1.AccountDelta.headroom_reset":   true,
+	"fairway.sync.v1.AccountDelta.tokens":           true,
+	"fairway.sync.v1.AccountDelta.rest":             true,
+	"fairway.sync.v1.AccountDelta.session_age":      true,
 }

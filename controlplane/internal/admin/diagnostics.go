@@ -4,14 +4,25 @@ import (
 	"context"
 
 	"fairway/controlplane/internal/model"
+	"fairway/pkg/fault"
 	adminv1 "fairway/pkg/gen/fairway/admin/v1"
 	resourcev1 "fairway/pkg/gen/fairway/resource/v1"
 )
 
+// Lookups finds how single requests were decided.
+type Lookups interface {
+	// FindDecision asks the proxies of the fleet; NotFound when none knows the request. It returns when ctx ends at the
+	// latest.
+	FindDecision(ctx context.Context, requestID string) (*adminv1.Decision, error)
+}
+
 type diagnosticsService struct{ *Service }
 
-// Explain answers from this replica's copy.
-func (s diagnosticsService) Explain(_ context.Context, req *adminv1.ExplainRequest) (*adminv1.ExplainResponse, error) {
+// Explain answers from this replica's copy and the leader's view, or of one request from the proxy that walked it.
+func (s diagnosticsService) Explain(ctx context.Context, req *adminv1.ExplainRequest) (*adminv1.ExplainResponse, error) {
+	if req.GetRequestId() != "" {
+		return s.decision(ctx, req.GetRequestId())
+	}
 	st, err := s.state()
 	if err != nil {
 		return nil, err
@@ -24,5 +35,19 @@ func (s diagnosticsService) Explain(_ context.Context, req *adminv1.ExplainReque
 	if err != nil {
 		return nil, err
 	}
-	return Explain(st, key, req.GetModel(), s.now()), nil
+	return explain(st, key, req.GetModel(), s.now(), s.views.get(ctx)), nil
+}
+
+func (s diagnosticsService) decision(ctx context.Context, requestID string) (*adminv1.ExplainResponse, error) {
+	if s.lookups == nil {
+		return nil, fault.New(fault.Unavailable, "this control plane has no way to ask proxies for a request")
+	}
+	d, err := s.lookups.FindDecision(ctx, requestID)
+	if err != nil {
+		return nil, err
+	}
+	if d == nil {
+		return nil, fault.New(fault.NotFound, "no proxy knows a request %q", requestID)
+	}
+	return &adminv1.ExplainResponse{Decision: d}, nil
 }

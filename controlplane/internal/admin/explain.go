@@ -16,25 +16,36 @@ import (
 // million is one whole share in ppm.
 const million = 1_000_000
 
-// Explain says what a proxy that has applied s answers to a request of the key for a model at the time now, by the rules
-// of the data plane: who the key is, what it may ask for, what could serve it. What only proxies know, such as
-// cooldowns, the caller's address or a request's body, is not part of it. It is a pure function.
-func Explain(s *model.State, key *resourcev1.Key, modelName string, now time.Time) *adminv1.ExplainResponse {
+// explain says what a proxy that has applied s answers to a request of the key for a model at the time now, by the rules
+// of the data plane: who the key is, what it may ask for, what could serve it. v is what the leader knows, nil when it
+// does not answer. What only proxies know, such as their own rests, the caller's address or a request's body, is not part
+// of it. It is a pure function.
+func explain(s *model.State, key *resourcev1.Key, modelName string, now time.Time, v *view) *adminv1.ExplainResponse {
 	group := key.GetGroup()
 	if group == "" {
 		group = model.DefaultGroup
 	}
-	candidates, listed, reachable := candidatesOf(s, group, modelName, now)
+	q := question{state: s, model: modelName, now: now, view: v}
+	candidates, at := q.candidates(group)
 	out := &adminv1.ExplainResponse{Group: group, Candidates: candidates, Revision: s.Revision()}
-	out.HttpStatus, out.Verdict = verdict(key, modelName, now, situation{
-		group: group, listed: listed, reachable: reachable,
-		usable: slices.ContainsFunc(candidates, (*adminv1.Candidate).GetUsable),
-	})
+	out.HttpStatus, out.Verdict = verdict(key, modelName, now, at)
 	out.Served = out.HttpStatus == 0
-	if out.Served {
-		out.Verdict = served(candidates)
+	switch {
+	case out.Served && at.usable:
+		out.Verdict = served(candidates, at.strategy)
+	case out.Served:
+		out.Verdict = fmt.Sprintf("all that could serve rest; the least bad of %s is tried all the same, but none whose provider ordered the rest",
+			accounts(at.resting))
 	}
 	return out
+}
+
+// question is what explain is asked.
+type question struct {
+	state *model.State
+	model string
+	now   time.Time
+	view  *view
 }
 
 // situation is what the channels make possible.
@@ -43,6 +54,25 @@ type situation struct {
 	listed    bool // some channel lists the model, whatever its group
 	reachable bool // a channel of the key's group does
 	usable    bool // an account of such a channel can serve now
+	resting   int  // accounts of such channels that could, if they did not rest
+	panics    bool // the group would rather try one of these than refuse
+	strategy  resourcev1.Strategy
+}
+
+// policy adds what the group and the settings say.
+func (at *situation) policy(s *model.State) {
+	at.strategy = s.Settings().GetDefaultStrategy()
+	if at.strategy == resourcev1.Strategy_STRATEGY_UNSPECIFIED {
+		at.strategy = resourcev1.Strategy_STRATEGY_BALANCED
+	}
+	at.panics = true
+	r, _ := s.ByName(model.KindGroup, at.group)
+	if g, ok := r.(*resourcev1.Group); ok {
+		at.panics = !g.GetNoPanic()
+		if g.GetStrategy() != resourcev1.Strategy_STRATEGY_UNSPECIFIED {
+			at.strategy = g.GetStrategy()
+		}
+	}
 }
 
 // verdict asks the data plane's questions in the data plane's order. The status is 0 when all are answered well.
@@ -59,7 +89,9 @@ func verdict(key *resourcev1.Key, modelName string, now time.Time, at situation)
 		return http.StatusNotFound, fmt.Sprintf("no channel lists model %q", modelName)
 	case !at.reachable:
 		return http.StatusNotFound, fmt.Sprintf("no channel of group %q lists model %q", at.group, modelName)
-	case !at.usable:
+	case !at.usable && at.resting > 0 && !at.panics:
+		return http.StatusServiceUnavailable, fmt.Sprintf("all that could serve model %q rest, and group %q tries none that rests", modelName, at.group)
+	case !at.usable && at.resting == 0:
 		return http.StatusServiceUnavailable, fmt.Sprintf("nothing in group %q can serve model %q now", at.group, modelName)
 	default:
 		return 0, ""
@@ -83,7 +115,8 @@ func allowsModel(key *resourcev1.Key, modelName string) bool {
 	})
 }
 
-func served(candidates []*adminv1.Candidate) string {
+// served says who serves. Shares are by weight, which is the whole truth under one strategy only.
+func served(candidates []*adminv1.Candidate, strategy resourcev1.Strategy) string {
 	n, priority, first := 0, int32(0), true
 	for _, c := range candidates {
 		if !c.GetUsable() {
@@ -96,37 +129,53 @@ func served(candidates []*adminv1.Candidate) string {
 			n++
 		}
 	}
-	if n == 1 {
-		return fmt.Sprintf("served by 1 account of priority %d", priority)
+	text := fmt.Sprintf("served by %s of priority %d", accounts(n), priority)
+	if n > 1 && strategy != resourcev1.Strategy_STRATEGY_WEIGHTED_RANDOM {
+		text += fmt.Sprintf("; the strategy %s decides among them, where shares are those of the weights alone", strategyName(strategy))
 	}
-	return fmt.Sprintf("served by %d accounts of priority %d", n, priority)
+	return text
+}
+
+func accounts(n int) string {
+	if n == 1 {
+		return "1 account"
+	}
+	return fmt.Sprintf("%d accounts", n)
+}
+
+// strategyName is the strategy as people write it, such as lowest_cost.
+func strategyName(s resourcev1.Strategy) string {
+	return strings.ToLower(strings.TrimPrefix(s.String(), "STRATEGY_"))
 }
 
 // offer is a candidate with the weights that its share comes from.
 type offer struct {
 	*adminv1.Candidate
 	channelWeight, accountWeight int64
+	resting                      bool // that is all there is against it
 }
 
-// candidatesOf lists every account of every channel that lists the model, best tier first, then by name.
-func candidatesOf(s *model.State, group, modelName string, now time.Time) (all []*adminv1.Candidate, listed, reachable bool) {
+// candidates lists every account of every channel that lists the model, best tier first, then by name.
+func (q question) candidates(group string) (all []*adminv1.Candidate, at situation) {
+	at.group = group
+	at.policy(q.state)
 	var offers []offer
-	for r := range s.All(model.KindChannel) {
+	for r := range q.state.All(model.KindChannel) {
 		channel, ok := r.(*resourcev1.Channel)
-		if !ok || !slices.Contains(channel.GetModels(), modelName) {
+		if !ok || !slices.Contains(channel.GetModels(), q.model) {
 			continue
 		}
-		listed = true
+		at.listed = true
 		var reasons []string
 		if inGroup(channel, group) {
-			reachable = true
+			at.reachable = true
 		} else {
 			reasons = append(reasons, fmt.Sprintf("the channel is not in group %q", group))
 		}
 		if channel.GetDisabled() {
 			reasons = append(reasons, "the channel is disabled")
 		}
-		offers = append(offers, offersOf(s, channel, modelName, now, reasons)...)
+		offers = append(offers, q.offers(channel, reasons)...)
 	}
 	slices.SortStableFunc(offers, func(a, b offer) int {
 		return cmp.Or(
@@ -146,8 +195,12 @@ func candidatesOf(s *model.State, group, modelName string, now time.Time) (all [
 	all = make([]*adminv1.Candidate, len(offers))
 	for i, o := range offers {
 		all[i] = o.Candidate
+		at.usable = at.usable || o.GetUsable()
+		if o.resting {
+			at.resting++
+		}
 	}
-	return all, listed, reachable
+	return all, at
 }
 
 func inGroup(c *resourcev1.Channel, group string) bool {
@@ -157,9 +210,9 @@ func inGroup(c *resourcev1.Channel, group string) bool {
 	return slices.Contains(c.GetGroups(), group)
 }
 
-// offersOf makes a candidate of each account of a channel; one without an account when it has none.
-func offersOf(s *model.State, channel *resourcev1.Channel, modelName string, now time.Time, reasons []string) []offer {
-	upstream := model.UpstreamModel(channel.GetModelMapping(), modelName)
+// offers makes a candidate of each account of a channel; one without an account when it has none.
+func (q question) offers(channel *resourcev1.Channel, reasons []string) []offer {
+	upstream := model.UpstreamModel(channel.GetModelMapping(), q.model)
 	base := func(account string, more ...string) *adminv1.Candidate {
 		return &adminv1.Candidate{
 			Channel: channel.GetMetadata().GetName(), Account: account,
@@ -168,16 +221,15 @@ func offersOf(s *model.State, channel *resourcev1.Channel, modelName string, now
 		}
 	}
 	var offers []offer
-	for a := range s.AccountsOf(channel.GetMetadata().GetName()) {
-		var more []string
-		if a.GetDisabled() {
-			more = append(more, "the account is disabled")
-		} else if why := unexchanged(s, a, now); why != "" {
-			more = append(more, why)
-		}
-		c := base(a.GetMetadata().GetName(), more...)
+	for a := range q.state.AccountsOf(channel.GetMetadata().GetName()) {
+		out := q.out(a)
+		rests := q.rests(a, upstream)
+		c := base(a.GetMetadata().GetName(), slices.Concat(out, rests)...)
 		c.Usable = len(c.GetReasons()) == 0
-		offers = append(offers, offer{c, weight(channel.GetWeight()), weight(a.GetWeight())})
+		offers = append(offers, offer{
+			Candidate: c, channelWeight: weight(channel.GetWeight()), accountWeight: weight(a.GetWeight()),
+			resting: len(rests) > 0 && len(rests) == len(c.GetReasons()),
+		})
 	}
 	if len(offers) == 0 {
 		offers = append(offers, offer{Candidate: base("", "the channel has no accounts")})

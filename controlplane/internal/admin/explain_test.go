@@ -168,7 +168,7 @@ func TestExplain(t *testing.T) {
 			}
 			key.Metadata = named("k")
 			st := with(tt.rs...)
-			got := Explain(st, key, "m", now)
+			got := explain(st, key, "m", now, nil)
 			if got.GetHttpStatus() != tt.status || got.GetServed() != (tt.status == 0) || !strings.Contains(got.GetVerdict(), tt.verdict) {
 				t.Errorf("status %d, served %v, %q; want %d and %q", got.GetHttpStatus(), got.GetServed(), got.GetVerdict(), tt.status, tt.verdict)
 			}
@@ -185,7 +185,7 @@ func TestExplain(t *testing.T) {
 func TestExplainMapsTheModel(t *testing.T) {
 	st := with(channel("c", "m", func(c *resourcev1.Channel) { c.ModelMapping = map[string]string{"m": "upstream-m", "n": "x"} }),
 		account("a", "c", nil))
-	got := Explain(st, &resourcev1.Key{Metadata: named("k")}, "m", time.Time{})
+	got := explain(st, &resourcev1.Key{Metadata: named("k")}, "m", time.Time{}, nil)
 	if up := got.GetCandidates()[0].GetUpstreamModel(); up != "upstream-m" {
 		t.Errorf("upstream model = %q, want upstream-m", up)
 	}
@@ -208,7 +208,7 @@ func TestShares(t *testing.T) {
 				}))
 			}
 		}
-		got := Explain(with(rs...), &resourcev1.Key{Metadata: named("k")}, "m", time.Time{})
+		got := explain(with(rs...), &resourcev1.Key{Metadata: named("k")}, "m", time.Time{}, nil)
 		sums, usable := map[int32]int64{}, map[int32]bool{}
 		for _, c := range got.GetCandidates() {
 			sums[c.GetPriority()] += c.GetSharePpm()

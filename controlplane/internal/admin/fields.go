@@ -33,6 +33,7 @@ func traitOf(fd protoreflect.FieldDescriptor) trait {
 		"fairway.resource.v1.Metadata.create_time",
 		"fairway.resource.v1.Metadata.update_time",
 		"fairway.resource.v1.Secret.fingerprint",
+		"fairway.resource.v1.Account.health",
 		"fairway.admin.v1.AuditRecord.revision":
 		return outputOnly
 	case "fairway.resource.v1.Metadata.name",

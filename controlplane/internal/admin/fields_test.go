@@ -22,7 +22,7 @@ func packages() []protoreflect.FileDescriptor {
 		resourcev1.File_fairway_resource_v1_credential_proto, resourcev1.File_fairway_resource_v1_group_proto, resourcev1.File_fairway_resource_v1_key_proto,
 		resourcev1.File_fairway_resource_v1_metadata_proto, resourcev1.File_fairway_resource_v1_model_proto,
 		resourcev1.File_fairway_resource_v1_operator_proto, resourcev1.File_fairway_resource_v1_secret_proto,
-		resourcev1.File_fairway_resource_v1_settings_proto,
+		resourcev1.File_fairway_resource_v1_settings_proto, resourcev1.File_fairway_resource_v1_verdict_proto,
 		adminv1.File_fairway_admin_v1_account_proto, adminv1.File_fairway_admin_v1_audit_proto,
 		adminv1.File_fairway_admin_v1_channel_proto, adminv1.File_fairway_admin_v1_diagnostics_proto,
 		adminv1.File_fairway_admin_v1_error_proto, adminv1.File_fairway_admin_v1_fleet_proto,
@@ -154,6 +154,10 @@ func scalar(fd protoreflect.FieldDescriptor, text string) protoreflect.Value {
 		return protoreflect.ValueOfInt32(int32(len(text)))
 	case protoreflect.Uint32Kind:
 		return protoreflect.ValueOfUint32(uint32(len(text)))
+	case protoreflect.Uint64Kind:
+		return protoreflect.ValueOfUint64(uint64(len(text)))
+	case protoreflect.DoubleKind:
+		return protoreflect.ValueOfFloat64(float64(len(text)))
 	default:
 		return protoreflect.ValueOfInt64(int64(len(text)))
 	}

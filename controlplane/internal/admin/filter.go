@@ -57,8 +57,8 @@ func newFilters() (*filters, error) {
 		programs: make(map[filterKey]*linked.Element),
 	}
 	for _, k := range model.Kinds() {
-		if k == model.KindCredential {
-			continue // nobody lists them
+		if private(k) {
+			continue
 		}
 		zero := model.Zero(k)
 		env, err := cel.NewEnv(
@@ -73,6 +73,9 @@ func newFilters() (*filters, error) {
 	}
 	return f, nil
 }
+
+// private says whether resources of a kind are nobody's to list.
+func private(k model.Kind) bool { return k == model.KindCredential || k == model.KindVerdict }
 
 // filter is a compiled filter of one list; the nil filter takes everything.
 type filter struct {
@@ -207,8 +210,8 @@ func kindOfType(a *ast.AST, e ast.Expr) types.Kind {
 // hiddenName says whether any resource has a hidden field of that name.
 func hiddenName(name string) bool {
 	for _, k := range model.Kinds() {
-		if k == model.KindCredential {
-			continue // not to be filtered; its fields share names with what may be
+		if private(k) {
+			continue // not to be filtered; its fields may share names with what may be
 		}
 		if hidesField(model.Zero(k).ProtoReflect().Descriptor(), protoreflect.Name(name)) {
 			return true

@@ -3,6 +3,7 @@ package admin
 import (
 	"context"
 	"slices"
+	"strings"
 	"time"
 
 	"fairway/controlplane/internal/model"
@@ -71,7 +72,12 @@ func list[R model.Resource](ctx context.Context, s *Service, kind model.Kind, re
 	if size == 0 {
 		size = defaultPage
 	}
-	found, total, err := search(ctx, st, query{kind: kind, filter: f, order: o, after: after, size: size + 1})
+	q := query{kind: kind, filter: f, order: o, after: after, size: size + 1}
+	dress := s.dress(ctx, st, kind)
+	if dress != nil && computed(req) {
+		q.dress = dress
+	}
+	found, total, err := search(ctx, st, q)
 	if err != nil {
 		return page[R]{}, err
 	}
@@ -83,6 +89,11 @@ func list[R model.Resource](ctx context.Context, s *Service, kind model.Kind, re
 	}
 	out.items = make([]R, 0, len(found))
 	for _, m := range found {
+		if dress != nil && q.dress == nil {
+			if m.r, err = dress(m.r); err != nil {
+				return page[R]{}, err
+			}
+		}
 		r, err := as[R](m.r)
 		if err != nil {
 			return page[R]{}, err
@@ -106,6 +117,12 @@ func (s *Service) caughtUp(ctx context.Context, st *model.State, revision int64)
 	return s.state()
 }
 
+// computed says whether a list of accounts asks about their health, which no account is stored with. An expression can
+// reach a field by its name alone.
+func computed(req listRequest) bool {
+	return strings.Contains(req.GetFilter(), "health") || strings.HasPrefix(req.GetOrderBy(), "health")
+}
+
 // query is one search over a state.
 type query struct {
 	kind   model.Kind
@@ -113,6 +130,8 @@ type query struct {
 	order  order
 	after  *position // nil = from the start
 	size   int
+	// dress makes a resource what is filtered, ordered and shown; nil = it is as it is stored.
+	dress func(model.Resource) (model.Resource, error)
 }
 
 type match struct {
@@ -136,6 +155,12 @@ func search(ctx context.Context, st *model.State, q query) ([]match, int, error)
 	for r := range st.All(q.kind) {
 		if seen++; seen%checkEvery == 0 && ctx.Err() != nil {
 			return nil, 0, tooSlow(ctx)
+		}
+		if q.dress != nil {
+			var err error
+			if r, err = q.dress(r); err != nil {
+				return nil, 0, err
+			}
 		}
 		ok, err := q.filter.takes(ctx, r)
 		if err != nil {

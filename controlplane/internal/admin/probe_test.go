@@ -179,7 +179,7 @@ func TestExplainExchange(t *testing.T) {
 			tt.c.Metadata = &resourcev1.Metadata{Id: "a1", Name: "a1"}
 			changes = append(changes, model.Change{Kind: model.KindCredential, ID: "a1", New: tt.c})
 		}
-		got := Explain(model.Empty("l").Apply(1, changes), &resourcev1.Key{Metadata: named("k")}, "m", now)
+		got := explain(model.Empty("l").Apply(1, changes), &resourcev1.Key{Metadata: named("k")}, "m", now, nil)
 		if got.GetServed() != (tt.reason == "") || !strings.Contains(strings.Join(got.GetCandidates()[0].GetReasons(), ";"), tt.reason) {
 			t.Errorf("%s: %v", name, got)
 		}

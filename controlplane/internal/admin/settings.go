@@ -11,13 +11,19 @@ import (
 
 type settingsService struct{ *Service }
 
-// GetSettings returns the settings, which every data set is born with.
+// GetSettings returns the settings, which every data set is born with, as they work: what a data set does not hold,
+// because it was born before there was such a field, has its default.
 func (s settingsService) GetSettings(context.Context, *adminv1.GetSettingsRequest) (*adminv1.GetSettingsResponse, error) {
 	st, err := s.state()
 	if err != nil {
 		return nil, err
 	}
-	return &adminv1.GetSettingsResponse{Settings: st.Settings()}, nil
+	settings, err := copyOf(st.Settings())
+	if err != nil {
+		return nil, err
+	}
+	model.Defaults(settings)
+	return &adminv1.GetSettingsResponse{Settings: settings}, nil
 }
 
 // UpdateSettings changes the settings. There is only one such resource, so its name may be left out.

@@ -19,6 +19,7 @@ import (
 	"connectrpc.com/connect/v2/connecthttp"
 	"go.uber.org/goleak"
 	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"fairway/controlplane/internal/model"
 	"fairway/controlplane/internal/store"
@@ -41,6 +42,8 @@ type world struct {
 	fleet   *fakeFleet
 	usage   *fakeUsage
 	tokens  *fakeTokens
+	health  *fakeHealth
+	lookups *fakeLookups
 	log     *safeBuffer
 	replies *safeBuffer // every byte that the server ever answered
 	url     string
@@ -52,6 +55,7 @@ func newWorld(t *testing.T) *world {
 	t.Helper()
 	w := &world{
 		t: t, etcd: etcdtest.New(t), fleet: &fakeFleet{}, usage: &fakeUsage{}, tokens: &fakeTokens{},
+		health: &fakeHealth{}, lookups: &fakeLookups{},
 		log: &safeBuffer{}, replies: &safeBuffer{}, file: filepath.Join(t.TempDir(), "operator.token"),
 	}
 	log := slog.New(slog.NewJSONHandler(w.log, &slog.HandlerOptions{Level: slog.LevelDebug}))
@@ -88,6 +92,7 @@ func newWorld(t *testing.T) *world {
 	}
 	w.service, err = New(Deps{
 		Store: st, Keyring: ring, Pepper: []byte("pepper"), Fleet: w.fleet, Usage: w.usage, Tokens: w.tokens, Log: log,
+		Health: w.health, Lookups: w.lookups,
 	})
 	if err != nil {
 		t.Fatalf("New: %v", err)
@@ -263,6 +268,71 @@ func (f *fakeUsage) Query(_ context.Context, req *adminv1.QueryUsageRequest) (*a
 		return f.query(req)
 	}
 	return &adminv1.QueryUsageResponse{Total: &adminv1.UsageCounters{Requests: 1}}, nil
+}
+
+// fakeHealth is a leader's view, or the lack of one.
+type fakeHealth struct {
+	mu   sync.Mutex
+	view *adminv1.FleetHealth // nil = nobody leads
+}
+
+func (f *fakeHealth) FleetHealth(context.Context) (*adminv1.FleetHealth, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.view == nil {
+		return nil, fault.New(fault.Unavailable, "nobody leads")
+	}
+	return f.view, nil
+}
+
+// sees changes what the leader knows, of now on.
+func (w *world) sees(accounts ...*adminv1.AccountHealthView) {
+	w.health.mu.Lock()
+	w.health.view = &adminv1.FleetHealth{Time: timestamppb.New(time.Now().Add(time.Minute)), Leader: "r", Accounts: accounts}
+	w.health.mu.Unlock()
+	w.service.views.forget()
+}
+
+// fakeLookups knows one request.
+type fakeLookups struct{}
+
+func (*fakeLookups) FindDecision(_ context.Context, requestID string) (*adminv1.Decision, error) {
+	switch requestID {
+	case "known":
+		return &adminv1.Decision{RequestId: requestID, Proxy: "p", Status: 200, Outcome: "served"}, nil
+	case "careless":
+		return nil, nil
+	default:
+		return nil, fault.New(fault.NotFound, "no proxy knows a request %q", requestID)
+	}
+}
+
+// decide writes a verdict as the leader would.
+func (w *world) decide(account *resourcev1.Account, h *resourcev1.AccountHealth) {
+	w.t.Helper()
+	id := account.GetMetadata().GetId()
+	put := store.Put{Resource: &resourcev1.Verdict{Metadata: &resourcev1.Metadata{Id: id, Name: id}, Health: h}}
+	old, err := w.store.Read(w.t.Context(), model.KindVerdict, id)
+	if err == nil {
+		put.Old = old
+	}
+	revision, err := w.store.Commit(w.t.Context(), store.Write{Actor: store.Actor{Operator: "system"}, Puts: []store.Put{put}})
+	if err != nil {
+		w.t.Fatalf("decide: %v", err)
+	}
+	if err := w.store.WaitRevision(w.t.Context(), revision); err != nil {
+		w.t.Fatal(err)
+	}
+}
+
+// account is one as callers see it.
+func (w *world) account(name string) *resourcev1.Account {
+	w.t.Helper()
+	got, err := w.as(w.owner).accounts.GetAccount(w.t.Context(), &adminv1.GetAccountRequest{Name: name})
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	return got.GetAccount()
 }
 
 // fakeTokens keeps records with their hashes, as a careless implementation would hand them out.

@@ -55,9 +55,18 @@ func (b *Builder) channel(s *model.State, c *resourcev1.Channel, missing *[]Ref)
 		PriceRatioPpm:    c.GetPriceRatioPpm(),
 		DialTimeout:      t.GetDial(),
 		TlsTimeout:       t.GetTls(),
+		TotalTimeout:     t.GetTotal(),
 		FirstByteTimeout: t.GetFirstByte(),
 		IdleTimeout:      t.GetIdle(),
 	}, nil
+}
+
+func verdict(v *resourcev1.Verdict) *syncv1.VerdictState {
+	if v == nil {
+		return nil
+	}
+	h := v.GetHealth()
+	return &syncv1.VerdictState{State: int32(h.GetState()), Reason: h.GetReason(), Until: h.GetUntil(), Since: h.GetSince(), Opens: h.GetOpens()}
 }
 
 func parameters(rules []*resourcev1.ParameterRule) []*syncv1.ParameterRule {
@@ -85,6 +94,15 @@ func (b *Builder) account(s *model.State, a *resourcev1.Account, missing *[]Ref)
 		Disabled:     a.GetDisabled(),
 		ProxyUrl:     a.GetProxyUrl(),
 		Organization: a.GetOrganization(),
+
+		Concurrency:     a.GetConcurrency(),
+		Rpm:             a.GetRpm(),
+		Tpm:             a.GetTpm(),
+		Unschedulable:   a.GetUnschedulable(),
+		SessionLength:   a.GetSessionWindow().GetLength(),
+		SessionRequests: a.GetSessionWindow().GetMaxRequests(),
+		SessionTokens:   a.GetSessionWindow().GetMaxTokens(),
+		Verdict:         verdict(model.VerdictOf(s, a)),
 	}
 	id := a.GetMetadata().GetId()
 	var err error
@@ -131,17 +149,32 @@ func (b *Builder) open(v *resourcev1.SealedValue, kind model.Kind, id, field str
 	return plain, nil
 }
 
-// group takes the strategy of the settings when it names none.
+// group takes the strategy and the affinity of the settings where it says nothing.
 func group(s *model.State, g *resourcev1.Group) *syncv1.GroupState {
+	settings := withDefaults(s.Settings())
 	strategy := g.GetStrategy()
 	if strategy == resourcev1.Strategy_STRATEGY_UNSPECIFIED {
-		strategy = withDefaults(s.Settings()).GetDefaultStrategy()
+		strategy = settings.GetDefaultStrategy()
+	}
+	affinity := g.GetAffinity()
+	if affinity == resourcev1.Affinity_AFFINITY_UNSPECIFIED {
+		affinity = settings.GetAffinity()
 	}
 	return &syncv1.GroupState{
 		Name:          g.GetMetadata().GetName(),
 		Strategy:      int32(strategy),
 		PriceRatioPpm: g.GetPriceRatioPpm(),
 		Strict:        g.GetStrict(),
+		Affinity:      int32(affinity),
+
+		Hedged:           g.GetHedging() != nil,
+		HedgeAfter:       g.GetHedging().GetAfter(),
+		HedgeMaxExtraPpm: g.GetHedging().GetMaxExtraPpm(),
+
+		FirstByteTimeout: g.GetDeadlines().GetFirstByte(),
+		IdleTimeout:      g.GetDeadlines().GetIdle(),
+		TotalTimeout:     g.GetDeadlines().GetTotal(),
+		NoPanic:          g.GetNoPanic(),
 	}
 }
 
@@ -162,6 +195,8 @@ func key(s *model.State, k *resourcev1.Key, missing *[]Ref) *syncv1.KeyState {
 		AllowedIps: k.GetAllowedIps(),
 		Mac:        k.GetMac(),
 		Strict:     k.GetStrict(),
+
+		DebugHeaders: k.GetDebugHeaders(),
 	}
 }
 

@@ -69,9 +69,9 @@ func KindOf(k model.Kind) (syncv1.Kind, bool) {
 }
 
 // Within returns the kind that carries resources of the kind k to proxies: its own, but for what has no life of its own.
-// A credential travels inside its account, which has the same id.
+// A credential and a verdict travel inside their account, which has the same id.
 func Within(k model.Kind) model.Kind {
-	if k == model.KindCredential {
+	if k == model.KindCredential || k == model.KindVerdict {
 		return model.KindAccount
 	}
 	return k
@@ -130,6 +130,9 @@ func version(s *model.State, r model.Resource) int64 {
 		if c := model.CredentialOf(s, a); c != nil {
 			v = max(v, model.Version(c))
 		}
+		if d := model.VerdictOf(s, a); d != nil {
+			v = max(v, model.Version(d))
+		}
 	}
 	return v
 }
@@ -137,12 +140,24 @@ func version(s *model.State, r model.Resource) int64 {
 // Settings builds the one settings resource, from defaults (version 0) while none is stored.
 func (b *Builder) Settings(s *model.State) (*syncv1.Change, error) {
 	stored := s.Settings()
-	retry := withDefaults(stored).GetRetry()
+	settings := withDefaults(stored)
+	retry, weights, thresholds, recovery := settings.GetRetry(), settings.GetWeights(), settings.GetThresholds(), settings.GetRecovery()
 	return marshal(syncv1.Kind_KIND_SETTINGS, SettingsID, model.Version(stored), &syncv1.SettingsState{
 		MaxAttempts:        retry.GetMaxAttempts(),
 		RetryBudgetPercent: retry.GetBudgetPercent(),
 		RetryBudgetMin:     retry.GetBudgetMin(),
 		Pepper:             b.Pepper,
+		Balance: &syncv1.BalanceState{
+			Cost: weights.GetCost(), Performance: weights.GetPerformance(), Load: weights.GetLoad(), Reliability: weights.GetReliability(),
+		},
+		Breaker: &syncv1.BreakerState{
+			ConsecutiveFailures: thresholds.GetConsecutiveFailures(), MaxErrorRate: thresholds.GetMaxErrorRate(),
+			MinRequests: thresholds.GetMinRequests(), Window: thresholds.GetWindow(), MaxTtftRatio: thresholds.GetMaxTtftRatio(),
+			MaxEjectedPercent: thresholds.GetMaxEjectedPercent(), PanicPercent: thresholds.GetPanicPercent(),
+			Open: recovery.GetOpen(), MaxOpen: recovery.GetMaxOpen(), SlowStart: recovery.GetSlowStart(),
+			CheckInterval: recovery.GetCheckInterval(), Check: int32(recovery.GetCheck()),
+		},
+		DecisionSamplePpm: settings.GetDecisionSamplePpm(),
 	})
 }
 

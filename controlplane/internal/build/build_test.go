@@ -54,6 +54,7 @@ func TestChange(t *testing.T) {
 	seconds := func(n int) *durationpb.Duration { return durationpb.New(time.Duration(n) * time.Second) }
 	expire := timestamppb.New(time.Unix(100, 0))
 	cached := int64(5)
+	balanced, sticks := int32(resourcev1.Strategy_STRATEGY_BALANCED), int32(resourcev1.Affinity_AFFINITY_ON)
 	defaults := &syncv1.ChannelState{
 		Name: "c", Provider: 1, BaseUrl: "https://api.example.com", Models: []string{"m"}, GroupIds: []string{"g0"},
 		Weight: 100, PriceRatioPpm: 1_000_000,
@@ -106,7 +107,7 @@ func TestChange(t *testing.T) {
 			Metadata: meta("x", "a"), Channel: "main", Secret: sealed("s"), AccessKeyId: "AKIA", Exchange: &resourcev1.Exchange{Method: 3},
 		}, syncv1.Kind_KIND_ACCOUNT, &syncv1.AccountState{Name: "a", ChannelId: "c0", Weight: 100, Exchanged: true}},
 		{"strict group", &resourcev1.Group{Metadata: meta("x", "g"), Strict: true}, syncv1.Kind_KIND_GROUP, &syncv1.GroupState{
-			Name: "g", Strategy: int32(resourcev1.Strategy_STRATEGY_WEIGHTED_RANDOM), PriceRatioPpm: 1_000_000, Strict: true,
+			Name: "g", Strategy: balanced, Affinity: sticks, PriceRatioPpm: 1_000_000, Strict: true,
 		}},
 		{"strict key", &resourcev1.Key{Metadata: meta("x", "k"), Strict: true}, syncv1.Kind_KIND_KEY,
 			&syncv1.KeyState{Name: "k", GroupId: "g0", Strict: true}},
@@ -120,7 +121,22 @@ func TestChange(t *testing.T) {
 		{"account without secrets", &resourcev1.Account{Metadata: meta("x", "a"), Channel: "main", Weight: 3, Disabled: true},
 			syncv1.Kind_KIND_ACCOUNT, &syncv1.AccountState{Name: "a", ChannelId: "c0", Weight: 3, Disabled: true}},
 		{"group", &resourcev1.Group{Metadata: meta("x", "g")}, syncv1.Kind_KIND_GROUP, &syncv1.GroupState{
-			Name: "g", Strategy: int32(resourcev1.Strategy_STRATEGY_WEIGHTED_RANDOM), PriceRatioPpm: 1_000_000,
+			Name: "g", Strategy: balanced, Affinity: sticks, PriceRatioPpm: 1_000_000,
+		}},
+		{"group with a policy", &resourcev1.Group{
+			Metadata: meta("x", "g"), Strategy: resourcev1.Strategy_STRATEGY_LOWEST_COST, Affinity: resourcev1.Affinity_AFFINITY_HARD,
+			Hedging: &resourcev1.Hedging{After: seconds(5)}, NoPanic: true,
+			Deadlines: &resourcev1.Deadlines{FirstByte: seconds(1), Idle: seconds(2), Total: seconds(3)},
+		}, syncv1.Kind_KIND_GROUP, &syncv1.GroupState{
+			Name: "g", Strategy: 4, Affinity: 3, PriceRatioPpm: 1_000_000, Hedged: true, HedgeAfter: seconds(5), HedgeMaxExtraPpm: 20_000,
+			NoPanic: true, FirstByteTimeout: seconds(1), IdleTimeout: seconds(2), TotalTimeout: seconds(3),
+		}},
+		{"account with a plan", &resourcev1.Account{
+			Metadata: meta("x", "a"), Channel: "main", Concurrency: 1, Rpm: 2, Tpm: 3, Unschedulable: true,
+			SessionWindow: &resourcev1.SessionWindow{Length: seconds(60), MaxRequests: 4, MaxTokens: 5},
+		}, syncv1.Kind_KIND_ACCOUNT, &syncv1.AccountState{
+			Name: "a", ChannelId: "c0", Weight: 100, Concurrency: 1, Rpm: 2, Tpm: 3, Unschedulable: true,
+			SessionLength: seconds(60), SessionRequests: 4, SessionTokens: 5,
 		}},
 		{"key", &resourcev1.Key{
 			Metadata: meta("x", "k"), Group: "vip", Tenant: "t", Disabled: true, ExpireTime: expire, Models: []string{"m*"},
@@ -235,18 +251,34 @@ func TestSettings(t *testing.T) {
 		}
 		return &s
 	}
-	defaults := &syncv1.SettingsState{MaxAttempts: 3, RetryBudgetPercent: 20, RetryBudgetMin: 3, Pepper: []byte("pepper")}
+	seconds := func(n int) *durationpb.Duration { return durationpb.New(time.Duration(n) * time.Second) }
+	defaults := &syncv1.SettingsState{
+		MaxAttempts: 3, RetryBudgetPercent: 20, RetryBudgetMin: 3, Pepper: []byte("pepper"),
+		Balance: &syncv1.BalanceState{Cost: 0.4, Performance: 0.3, Load: 0.2, Reliability: 0.1},
+		Breaker: &syncv1.BreakerState{
+			ConsecutiveFailures: 5, MaxErrorRate: 0.05, MinRequests: 20, Window: seconds(60), MaxTtftRatio: 5,
+			MaxEjectedPercent: 50, PanicPercent: 50, Open: seconds(300), MaxOpen: seconds(3600), SlowStart: seconds(60),
+			CheckInterval: seconds(30), Check: int32(resourcev1.CheckMode_CHECK_MODE_MODELS),
+		},
+	}
 	none := newState()
 	if d := cmp.Diff(defaults, decode(b.Settings(none)), protocmp.Transform()); d != "" {
 		t.Errorf("without stored settings: %s", d)
 	}
 	stored := &resourcev1.Settings{
 		Metadata: meta("ulid", model.SettingsName), DefaultStrategy: resourcev1.Strategy_STRATEGY_WEIGHTED_RANDOM,
-		Retry: &resourcev1.RetryPolicy{MaxAttempts: 5},
+		Retry: &resourcev1.RetryPolicy{MaxAttempts: 5}, DecisionSamplePpm: 7,
+		Weights:    &resourcev1.BalanceWeights{Load: 1},
+		Thresholds: &resourcev1.Thresholds{ConsecutiveFailures: 2, MaxEjectedPercent: 10},
+		Recovery:   &resourcev1.Recovery{SlowStart: seconds(0), Check: resourcev1.CheckMode_CHECK_MODE_OFF},
 	}
 	s := newState(stored)
 	got, _, err := b.Change(s, model.Change{Kind: model.KindSettings, ID: "ulid", New: stored})
-	want := &syncv1.SettingsState{MaxAttempts: 5, RetryBudgetPercent: 20, RetryBudgetMin: 3, Pepper: []byte("pepper")}
+	want := proto.CloneOf(defaults)
+	want.MaxAttempts, want.DecisionSamplePpm, want.Balance = 5, 7, &syncv1.BalanceState{Load: 1}
+	want.Breaker.ConsecutiveFailures, want.Breaker.MaxEjectedPercent = 2, 10
+	// At once is not absent.
+	want.Breaker.SlowStart, want.Breaker.Check = seconds(0), int32(resourcev1.CheckMode_CHECK_MODE_OFF)
 	if d := cmp.Diff(want, decode(got, err), protocmp.Transform()); d != "" {
 		t.Error(d)
 	}
@@ -314,6 +346,39 @@ func TestExchanged(t *testing.T) {
 	}
 }
 
+// A verdict travels inside its account, as it is, with the version of whichever changed last.
+func TestJudged(t *testing.T) {
+	a := &resourcev1.Account{Metadata: meta("x", "a"), Channel: "main"}
+	at := timestamppb.New(time.Unix(100, 0))
+	verdict := func(etag string) *resourcev1.Verdict {
+		return &resourcev1.Verdict{Metadata: &resourcev1.Metadata{Id: "x", Name: "x", Etag: etag}, Health: &resourcev1.AccountHealth{
+			State: resourcev1.HealthState_HEALTH_STATE_OPEN, Reason: "rate_limit", Until: at, Since: at, Opens: 3,
+		}}
+	}
+	want := &syncv1.AccountState{Name: "a", ChannelId: "c0", Weight: 100, Verdict: &syncv1.VerdictState{
+		State: 2, Reason: "rate_limit", Until: at, Since: at, Opens: 3,
+	}}
+	for etag, version := range map[string]int64{"8": 8, "6": 7} {
+		got, _, err := newBuilder().Change(newState(a, verdict(etag)), model.Change{Kind: model.KindAccount, ID: "x", New: a})
+		if err != nil {
+			t.Fatal(err)
+		}
+		var body syncv1.AccountState
+		if err := proto.Unmarshal(got.GetBody(), &body); err != nil {
+			t.Fatal(err)
+		}
+		if d := cmp.Diff(want, &body, protocmp.Transform()); d != "" || got.GetVersion() != version {
+			t.Errorf("verdict %s: version %d, want %d (-want +got):\n%s", etag, got.GetVersion(), version, d)
+		}
+	}
+	if got, ok, err := newBuilder().Change(newState(a), model.Change{Kind: model.KindVerdict, ID: "x", New: verdict("8")}); got != nil || ok || err != nil {
+		t.Errorf("a verdict by itself = %v, %v, %v, want nothing", got, ok, err)
+	}
+	if Within(model.KindVerdict) != model.KindAccount {
+		t.Error("a verdict is carried by something else than its account")
+	}
+}
+
 // Two replicas that see one state publish the same bytes, whatever order their maps have.
 func TestDeterministic(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
@@ -338,7 +403,7 @@ func TestDeterministic(t *testing.T) {
 func TestKinds(t *testing.T) {
 	for _, k := range model.Kinds() {
 		published, ok := KindOf(k)
-		if ok != (k != model.KindOperator && k != model.KindCredential) {
+		if ok != (k != model.KindOperator && k != model.KindCredential && k != model.KindVerdict) {
 			t.Errorf("%s is published: %v", k, ok)
 		}
 		if ok && StoredKind(published) != k {

@@ -37,6 +37,10 @@ func Check(s *State, r Resource) error {
 		return checkChannel(s, r)
 	case *resourcev1.Account:
 		return checkAccount(s, r)
+	case *resourcev1.Group:
+		return checkGroup(r)
+	case *resourcev1.Settings:
+		return checkSettings(r)
 	case *resourcev1.Key:
 		return checkKey(r)
 	case *resourcev1.Operator:

@@ -4,10 +4,12 @@ import (
 	"net/netip"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/testing/protocmp"
+	"google.golang.org/protobuf/types/known/durationpb"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"fairway/pkg/fault"
@@ -65,6 +67,11 @@ func TestCheck(t *testing.T) {
 		return with(&account{Metadata: md("n", "n"), Channel: "used"}, change)
 	}
 	k := func(change func(*key)) Resource { return with(&key{Metadata: md("n", "n")}, change) }
+	group := func(change func(*resourcev1.Deadlines)) *resourcev1.Group {
+		d := &resourcev1.Deadlines{Total: durationpb.New(time.Minute)}
+		change(d)
+		return &resourcev1.Group{Metadata: md("n", "n"), Deadlines: d}
+	}
 	sealed := &resourcev1.Secret{Sealed: &resourcev1.SealedValue{}}
 	tests := []struct {
 		name  string
@@ -115,6 +122,22 @@ func TestCheck(t *testing.T) {
 		{"key pattern inside", k(func(k *key) { k.Models = []string{"g*t"} }), "models"},
 		{"key expiry", k(func(k *key) { k.ExpireTime = &timestamppb.Timestamp{Nanos: -1} }), "expire_time"},
 		{"settings", &resourcev1.Settings{Metadata: md("s", SettingsName)}, ""},
+		{"rests in order", &resourcev1.Settings{Metadata: md("s", SettingsName), Recovery: &resourcev1.Recovery{
+			Open: durationpb.New(time.Minute), MaxOpen: durationpb.New(time.Minute),
+		}}, ""},
+		{"the longest rest is shorter than the first", &resourcev1.Settings{Metadata: md("s", SettingsName), Recovery: &resourcev1.Recovery{
+			Open: durationpb.New(time.Minute), MaxOpen: durationpb.New(59 * time.Second),
+		}}, "recovery.max_open"},
+		{"group with deadlines", group(func(d *resourcev1.Deadlines) { d.FirstByte, d.Idle = d.Total, d.Total }), ""},
+		{"group without a total", group(func(d *resourcev1.Deadlines) { d.FirstByte, d.Total = durationpb.New(time.Hour), nil }), ""},
+		{"first byte after the end", group(func(d *resourcev1.Deadlines) { d.FirstByte = durationpb.New(time.Hour) }), "deadlines.first_byte"},
+		{"idle beyond the end", group(func(d *resourcev1.Deadlines) { d.Idle = durationpb.New(time.Hour) }), "deadlines.idle"},
+		{"hedged in time", with(group(func(*resourcev1.Deadlines) {}), func(g *resourcev1.Group) {
+			g.Hedging = &resourcev1.Hedging{After: durationpb.New(time.Second)}
+		}), ""},
+		{"hedged after the end", with(group(func(*resourcev1.Deadlines) {}), func(g *resourcev1.Group) {
+			g.Hedging = &resourcev1.Hedging{After: durationpb.New(time.Minute)}
+		}), "hedging.after"},
 		{"second settings", &resourcev1.Settings{Metadata: md("n", "other")}, "metadata.name"},
 		{"operator", &resourcev1.Operator{Metadata: md("o3", "viewer"), Role: resourcev1.Role_ROLE_OPERATOR}, ""},
 		{"new viewer", &resourcev1.Operator{Metadata: md("n", "n"), Role: resourcev1.Role_ROLE_VIEWER}, ""},

@@ -5,6 +5,7 @@ import (
 
 	"google.golang.org/protobuf/types/known/durationpb"
 
+	"fairway/pkg/breaker"
 	resourcev1 "fairway/pkg/gen/fairway/resource/v1"
 )
 
@@ -15,6 +16,7 @@ const (
 	DefaultMaxAttempts   = 3
 	DefaultBudgetPercent = 20
 	DefaultBudgetMin     = 3
+	DefaultHedgeExtraPPM = 20_000
 
 	DefaultDialTimeout      = 10 * time.Second
 	DefaultTLSTimeout       = 10 * time.Second
@@ -33,6 +35,9 @@ func Defaults(r Resource) {
 		setIfZero(&r.Weight, DefaultWeight)
 	case *resourcev1.Group:
 		setIfZero(&r.PriceRatioPpm, DefaultPriceRatioPPM)
+		if r.Hedging != nil {
+			setIfZero(&r.Hedging.MaxExtraPpm, DefaultHedgeExtraPPM)
+		}
 	case *resourcev1.Key:
 		setIfZero(&r.Group, DefaultGroup)
 	case *resourcev1.Settings:
@@ -56,13 +61,41 @@ func channelDefaults(c *resourcev1.Channel) {
 }
 
 func settingsDefaults(s *resourcev1.Settings) {
-	setIfZero(&s.DefaultStrategy, resourcev1.Strategy_STRATEGY_WEIGHTED_RANDOM)
+	setIfZero(&s.DefaultStrategy, resourcev1.Strategy_STRATEGY_BALANCED)
 	if s.Retry == nil {
 		s.Retry = &resourcev1.RetryPolicy{}
 	}
 	setIfZero(&s.Retry.MaxAttempts, DefaultMaxAttempts)
 	setIfZero(&s.Retry.BudgetPercent, DefaultBudgetPercent)
 	setIfZero(&s.Retry.BudgetMin, DefaultBudgetMin)
+	if s.Weights == nil {
+		s.Weights = &resourcev1.BalanceWeights{Cost: 0.4, Performance: 0.3, Load: 0.2, Reliability: 0.1}
+	}
+	healthDefaults(s, breaker.Defaults())
+	setIfZero(&s.Affinity, resourcev1.Affinity_AFFINITY_ON)
+}
+
+func healthDefaults(s *resourcev1.Settings, d breaker.Rules) {
+	if s.Thresholds == nil {
+		s.Thresholds = &resourcev1.Thresholds{}
+	}
+	t := s.Thresholds
+	setIfZero(&t.ConsecutiveFailures, uint32(d.ConsecutiveFailures))
+	setIfZero(&t.MaxErrorRate, d.MaxErrorRate)
+	setIfZero(&t.MinRequests, uint32(d.MinRequests))
+	setIfNil(&t.Window, d.Window)
+	setIfZero(&t.MaxTtftRatio, d.MaxTTFTRatio)
+	setIfZero(&t.MaxEjectedPercent, uint32(d.MaxEjected*100))
+	setIfZero(&t.PanicPercent, uint32(d.Panic*100))
+	if s.Recovery == nil {
+		s.Recovery = &resourcev1.Recovery{}
+	}
+	r := s.Recovery
+	setIfNil(&r.Open, d.Open)
+	setIfNil(&r.MaxOpen, d.MaxOpen)
+	setIfNil(&r.SlowStart, d.SlowStart)
+	setIfZero(&r.Check, resourcev1.CheckMode(d.Check))
+	setIfNil(&r.CheckInterval, d.CheckInterval)
 }
 
 func setIfZero[T comparable](field *T, value T) {

@@ -27,6 +27,8 @@ const (
 	KindSettings Kind = "settings"
 	// KindCredential is what an account's exchange gave: the leader's to write, and nobody's to ask for.
 	KindCredential Kind = "credential"
+	// KindVerdict is what was decided last about an account's health: the leader's to write, or an operator's reset.
+	KindVerdict Kind = "verdict"
 )
 
 const (
@@ -36,11 +38,11 @@ const (
 	DefaultGroup = "default"
 )
 
-const kindCount = 8
+const kindCount = 9
 
 // Kinds returns all kinds; those that others refer to come before those that refer.
 func Kinds() []Kind {
-	return []Kind{KindSettings, KindGroup, KindChannel, KindAccount, KindCredential, KindKey, KindModel, KindOperator}
+	return []Kind{KindSettings, KindGroup, KindChannel, KindAccount, KindCredential, KindVerdict, KindKey, KindModel, KindOperator}
 }
 
 // index places a kind in the arrays of a State; -1 for an unknown kind.
@@ -62,6 +64,8 @@ func (k Kind) index() int {
 		return 6
 	case KindCredential:
 		return 7
+	case KindVerdict:
+		return 8
 	default:
 		return -1
 	}
@@ -96,6 +100,8 @@ func Zero(k Kind) Resource {
 		return &resourcev1.Settings{Metadata: m}
 	case KindCredential:
 		return &resourcev1.Credential{Metadata: m}
+	case KindVerdict:
+		return &resourcev1.Verdict{Metadata: m}
 	default:
 		return nil
 	}
@@ -120,6 +126,8 @@ func KindOf(r Resource) Kind {
 		return KindSettings
 	case *resourcev1.Credential:
 		return KindCredential
+	case *resourcev1.Verdict:
+		return KindVerdict
 	default:
 		return ""
 	}

@@ -40,6 +40,7 @@ func Procedures() map[string]Rule {
 		adminv1connect.AccountServiceListAccountsProcedure:  viewer,
 		adminv1connect.AccountServiceUpdateAccountProcedure: operator,
 		adminv1connect.AccountServiceDeleteAccountProcedure: operator,
+		adminv1connect.AccountServiceResetAccountProcedure:  operator,
 
 		adminv1connect.GroupServiceCreateGroupProcedure: operator,
 		adminv1connect.GroupServiceGetGroupProcedure:    viewer,
@@ -72,6 +73,7 @@ func Procedures() map[string]Rule {
 		// A join token lets a process receive every credential: the fleet's trust is the owners' affair too.
 		adminv1connect.FleetServiceGetStatusProcedure:       viewer,
 		adminv1connect.FleetServiceWaitForRevisionProcedure: viewer,
+		adminv1connect.FleetServiceGetFleetHealthProcedure:  viewer,
 		adminv1connect.FleetServiceCreateJoinTokenProcedure: owner,
 		adminv1connect.FleetServiceListJoinTokensProcedure:  viewer,
 		adminv1connect.FleetServiceDeleteJoinTokenProcedure: owner,

@@ -123,6 +123,8 @@ func (p *pending) wait(now, last time.Time, size int, awaited bool) time.Duratio
 func urgent(c model.Change) bool {
 	switch c.Kind {
 	case model.KindChannel, model.KindAccount, model.KindKey:
+	case model.KindVerdict:
+		return ejected(c)
 	case model.KindGroup, model.KindModel, model.KindOperator, model.KindSettings, model.KindCredential:
 		return false
 	default:
@@ -140,6 +142,26 @@ func urgent(c model.Change) bool {
 	before, ok1 := c.Old.(*resourcev1.Key)
 	after, ok2 := c.New.(*resourcev1.Key)
 	return ok1 && ok2 && narrowed(before, after)
+}
+
+// ejected says whether a verdict takes an account out, or leaves it out for longer than was known. One that lets it back
+// in, or tried, can wait for a window; one that goes, goes with its account.
+func ejected(c model.Change) bool {
+	after, ok := c.New.(*resourcev1.Verdict)
+	if !ok {
+		return false
+	}
+	before, _ := c.Old.(*resourcev1.Verdict)
+	now, then := after.GetHealth(), before.GetHealth()
+	const rests, out = resourcev1.HealthState_HEALTH_STATE_OPEN, resourcev1.HealthState_HEALTH_STATE_DISABLED
+	switch {
+	case then.GetState() == out:
+		return false
+	case now.GetState() == rests && then.GetState() == rests:
+		return now.GetUntil().AsTime().After(then.GetUntil().AsTime())
+	default:
+		return now.GetState() == rests || now.GetState() == out
+	}
 }
 
 func disabled(r model.Resource) bool {

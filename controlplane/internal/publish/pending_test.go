@@ -21,11 +21,32 @@ func TestUrgent(t *testing.T) {
 		}
 		return k
 	}
+	verdict := func(state resourcev1.HealthState, until int64) *resourcev1.Verdict {
+		v := &resourcev1.Verdict{Health: &resourcev1.AccountHealth{State: state}}
+		if until > 0 {
+			v.Health.Until = timestamppb.New(time.Unix(until, 0))
+		}
+		return v
+	}
+	closed, rests := verdict(resourcev1.HealthState_HEALTH_STATE_CLOSED, 0), verdict(resourcev1.HealthState_HEALTH_STATE_OPEN, 100)
+	tried, out := verdict(resourcev1.HealthState_HEALTH_STATE_HALF_OPEN, 0), verdict(resourcev1.HealthState_HEALTH_STATE_DISABLED, 0)
 	tests := []struct {
 		name string
 		c    model.Change
 		want bool
 	}{
+		{"verdict: the first, that it rests", model.Change{Kind: model.KindVerdict, New: rests}, true},
+		{"verdict: the first, that it serves", model.Change{Kind: model.KindVerdict, New: closed}, false},
+		{"verdict: rests", model.Change{Kind: model.KindVerdict, Old: closed, New: rests}, true},
+		{"verdict: rests again", model.Change{Kind: model.KindVerdict, Old: tried, New: rests}, true},
+		{"verdict: rests longer", model.Change{Kind: model.KindVerdict, Old: rests, New: verdict(rests.GetHealth().GetState(), 101)}, true},
+		{"verdict: rests shorter", model.Change{Kind: model.KindVerdict, Old: rests, New: verdict(rests.GetHealth().GetState(), 99)}, false},
+		{"verdict: disabled", model.Change{Kind: model.KindVerdict, Old: rests, New: out}, true},
+		{"verdict: disabled still", model.Change{Kind: model.KindVerdict, Old: out, New: verdict(out.GetHealth().GetState(), 5)}, false},
+		{"verdict: only rests from now on", model.Change{Kind: model.KindVerdict, Old: out, New: rests}, false},
+		{"verdict: tried", model.Change{Kind: model.KindVerdict, Old: rests, New: tried}, false},
+		{"verdict: back", model.Change{Kind: model.KindVerdict, Old: out, New: closed}, false},
+		{"verdict: gone", model.Change{Kind: model.KindVerdict, Old: rests}, false},
 		{"key deleted", model.Change{Kind: model.KindKey, Old: key(nil)}, true},
 		{"key created", model.Change{Kind: model.KindKey, New: key(nil)}, false},
 		{"key created disabled", model.Change{Kind: model.KindKey, New: key(func(k *resourcev1.Key) { k.Disabled = true })}, false},

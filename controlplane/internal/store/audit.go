@@ -23,8 +23,9 @@ type Actor struct {
 	RequestID string
 }
 
+// encodeAudit makes the record of a change of r, which people know by name.
 func encodeAudit(
-	id ulid.ULID, a Actor, r model.Resource, action adminv1.AuditRecord_Action, fields []string,
+	id ulid.ULID, a Actor, r model.Resource, name string, action adminv1.AuditRecord_Action, fields []string,
 ) ([]byte, error) {
 	return marshalAudit(id, &adminv1.AuditRecord{
 		Operator:      a.Operator,
@@ -32,7 +33,7 @@ func encodeAudit(
 		RequestId:     a.RequestID,
 		Kind:          string(model.KindOf(r)),
 		ResourceId:    r.GetMetadata().GetId(),
-		ResourceName:  r.GetMetadata().GetName(),
+		ResourceName:  name,
 		Action:        action,
 		ChangedFields: fields,
 	})

@@ -94,7 +94,7 @@ func (s *Store) birthOps(r model.Resource) ([]clientv3.Op, error) {
 	if err != nil {
 		return nil, err
 	}
-	audit, err := encodeAudit(auditID, system("birth"), r, adminv1.AuditRecord_ACTION_CREATE, nil)
+	audit, err := encodeAudit(auditID, system("birth"), r, m.Name, adminv1.AuditRecord_ACTION_CREATE, nil)
 	if err != nil {
 		return nil, err
 	}

@@ -15,7 +15,7 @@ import (
 //
 //	meta/<name>                             lineage, schema, ca, dek/…
 //	r/<kind>/<id>                           a resource, protobuf
-//	idx/name/<kind>/<name>                  the id that has the name
+//	idx/name/<kind>/<name>                  the id that has the name; not of verdicts, which are named by their id
 //	idx/ref/<kind>/<id>/<fromkind>/<fromid> somebody refers to <kind>/<id>; empty value
 //	audit/<yyyy-mm-dd>/<ulid>               an audit record, protobuf
 //	leader/<role>                           who leads; leased

@@ -70,6 +70,8 @@ func (p *plan) checkWrite() error {
 		switch {
 		case !k.Valid() || !validSegment(m.GetId()) || m.GetName() == "":
 			return fault.New(fault.Internal, "a %s without id or name cannot be stored", k)
+		case !named(k) && m.GetName() != m.GetId():
+			return fault.New(fault.Internal, "a %s is named by its id", k)
 		case put.Old == nil:
 			p.born[model.Ref{Kind: k, Name: m.GetName()}] = m.GetId()
 		case model.KindOf(put.Old) != k || put.Old.GetMetadata().GetId() != m.GetId():
@@ -101,7 +103,7 @@ func (s *Store) planAudit(p *plan) error {
 		if err != nil {
 			return err
 		}
-		value, err := encodeAudit(id, p.write.Actor, r, action, fields)
+		value, err := encodeAudit(id, p.write.Actor, r, s.knownAs(r), action, fields)
 		if err != nil {
 			return err
 		}
@@ -253,13 +255,16 @@ func (p *plan) put(put Put) error {
 	if err := p.set(key, clientv3.OpPut(key, string(value))); err != nil {
 		return err
 	}
-	if put.Old == nil {
+	switch {
+	case k == model.KindVerdict:
+		p.guards = append(p.guards, verdictGuards(m.GetId(), put.Old)...)
+	case put.Old == nil:
 		name := nameKey(k, m.GetName())
 		if err := p.set(name, clientv3.OpPut(name, m.GetId())); err != nil {
 			return err
 		}
 		p.guards = append(p.guards, absentGuard(key, k, m.GetName()), absentGuard(name, k, m.GetName()))
-	} else {
+	default:
 		p.guards = append(p.guards, versionGuard(put.Old))
 	}
 	return p.reref(k, m.GetId(), put.Old, r)
@@ -267,7 +272,15 @@ func (p *plan) put(put Put) error {
 
 func (p *plan) delete(d Delete) error {
 	k, m := model.KindOf(d.Resource), d.Resource.GetMetadata()
-	for _, key := range []string{resourceKey(k, m.GetId()), nameKey(k, m.GetName())} {
+	keys := []string{resourceKey(k, m.GetId())}
+	if named(k) {
+		keys = append(keys, nameKey(k, m.GetName()))
+	}
+	if k == model.KindAccount {
+		// What was decided about it goes with it; the guard of a verdict sees to it that none comes later.
+		keys = append(keys, resourceKey(model.KindVerdict, m.GetId()))
+	}
+	for _, key := range keys {
 		if err := p.set(key, clientv3.OpDelete(key)); err != nil {
 			return err
 		}

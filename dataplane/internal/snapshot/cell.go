@@ -1,6 +1,11 @@
 package snapshot
 
-import "sync/atomic"
+import (
+	"math"
+	"sync/atomic"
+
+	"fairway/pkg/breaker"
+)
 
 // Cell is the live state of one account in this process. It is keyed by account id, sits beside the snapshots and
 // survives their swaps; it ends with the account. A new credential or a new endpoint starts with a fresh one, so that
@@ -15,8 +20,30 @@ type Cell struct {
 	LatencyEWMA   atomic.Uint64 // math.Float64bits of milliseconds to the first byte
 	LastUsed      atomic.Int64  // unix ms
 
-	_ [128 - 4 - 4 - 4*8]byte
+	// What the health room keeps, and draws read.
+	Vigor       Factor // 0 to 1: what health, headroom and slow start leave of the weight
+	Performance Factor // 0 to 1: a term of the score of "balanced"
+	Reliability Factor // 0 to 1: likewise
+	Use         Factor // 1/4 to 4: how much less than its share the fleet gave it lately
+
+	Full atomic.Int32 // attempts under way here at which the account takes no more; 0 = no cap
+
+	_ [128 - 4 - 4 - 4*8 - 4*4 - 4]byte
 }
+
+// Factor is a number that many read and one keeps. Its zero value is 1.
+type Factor struct{ bits atomic.Uint32 }
+
+// Load returns the factor.
+func (f *Factor) Load() float32 {
+	if b := f.bits.Load(); b != 0 {
+		return math.Float32frombits(b)
+	}
+	return 1
+}
+
+// Store sets the factor, which must not be negative; 0 becomes the smallest number above it.
+func (f *Factor) Store(v float32) { f.bits.Store(max(math.Float32bits(v), 1)) }
 
 // Cool leaves the account alone until the given time (unix ms) as long as others can serve. It never shortens.
 func (c *Cell) Cool(untilMS int64) { raise(&c.CooldownUntil, untilMS) }
@@ -27,6 +54,19 @@ func (c *Cell) Hold(untilMS int64) { raise(&c.HeldUntil, untilMS) }
 
 // ReadyAt is the time (unix ms) from which nothing keeps requests from the account; 0 or past = now.
 func (c *Cell) ReadyAt() int64 { return max(c.CooldownUntil.Load(), c.HeldUntil.Load()) }
+
+// judge puts the account where a verdict says, whatever was held against it before.
+func (c *Cell) judge(v *Verdict) {
+	c.forgive()
+	switch {
+	case v == nil || v.State == breaker.Closed:
+	case v.State == breaker.Disabled:
+		c.Hold(math.MaxInt64)
+	default:
+		// Not until the verdict's end: from then on one probe at a time tries it, and the next verdict says how that went.
+		c.Cool(math.MaxInt64)
+	}
+}
 
 // forgive forgets failures and cooldowns: an operator says that the account is to be tried again.
 func (c *Cell) forgive() {

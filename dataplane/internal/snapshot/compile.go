@@ -3,6 +3,7 @@ package snapshot
 import (
 	"errors"
 	"fmt"
+	"math"
 	"net/netip"
 	"net/url"
 	"runtime"
@@ -13,7 +14,9 @@ import (
 
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/durationpb"
+	"google.golang.org/protobuf/types/known/timestamppb"
 
+	"fairway/pkg/breaker"
 	"fairway/pkg/clientkey"
 	syncv1 "fairway/pkg/gen/fairway/sync/v1"
 	"fairway/pkg/money"
@@ -38,6 +41,7 @@ const (
 	defaultTLS       = 10 * time.Second
 	defaultFirstByte = 300 * time.Second
 	defaultIdle      = 120 * time.Second
+	defaultHedgePPM  = 20_000
 )
 
 // compile turns a body into its form. Whatever the body is, it returns; its errors name what is wrong and never repeat
@@ -129,6 +133,7 @@ func compileChannel(id string, body []byte) (form, error) {
 		{"tls_timeout", st.GetTlsTimeout(), &c.TLS, defaultTLS},
 		{"first_byte_timeout", st.GetFirstByteTimeout(), &c.FirstByte, defaultFirstByte},
 		{"idle_timeout", st.GetIdleTimeout(), &c.Idle, defaultIdle},
+		{"total_timeout", st.GetTotalTimeout(), &c.Total, 0},
 	} {
 		switch {
 		case t.from == nil:
@@ -172,6 +177,16 @@ func compileAccount(id string, body []byte) (form, error) {
 	if a.Exchanged = st.GetExchanged(); a.Exchanged && a.Secret.Empty() {
 		a.Disabled = true // until its first token has come
 	}
+	a.Passive = st.GetUnschedulable()
+	a.Caps = Caps{Concurrency: int(st.GetConcurrency()), RPM: int64(st.GetRpm()), TPM: clamp(st.GetTpm()), Session: Session{
+		Length: st.GetSessionLength().AsDuration(), Requests: clamp(st.GetSessionRequests()), Tokens: clamp(st.GetSessionTokens()),
+	}}
+	if v := st.GetVerdict(); v != nil {
+		a.Verdict = &Verdict{
+			State: breaker.State(v.GetState()), Reason: v.GetReason(), UntilMS: unixMS(v.GetUntil()), SinceMS: unixMS(v.GetSince()),
+			Opens: int(v.GetOpens()),
+		}
+	}
 	if st.GetProxyUrl() == "" {
 		return a, nil
 	}
@@ -200,7 +215,14 @@ func compileGroup(id string, body []byte) (form, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Group{ID: GroupID(id), Name: st.GetName(), PriceRatio: r, Strategy: st.GetStrategy(), Strict: st.GetStrict()}, nil
+	return &Group{
+		ID: GroupID(id), Name: st.GetName(), PriceRatio: r, Strategy: st.GetStrategy(), Affinity: st.GetAffinity(),
+		Strict: st.GetStrict(), NoPanic: st.GetNoPanic(),
+		Hedge: Hedge{
+			On: st.GetHedged(), After: st.GetHedgeAfter().AsDuration(), ExtraPPM: orDefault(int(st.GetHedgeMaxExtraPpm()), defaultHedgePPM),
+		},
+		FirstByte: st.GetFirstByteTimeout().AsDuration(), Idle: st.GetIdleTimeout().AsDuration(), Total: st.GetTotalTimeout().AsDuration(),
+	}, nil
 }
 
 func compileKey(id string, body []byte) (form, error) {
@@ -211,6 +233,7 @@ func compileKey(id string, body []byte) (form, error) {
 	k := &Key{
 		ID: KeyID(id), Name: st.GetName(), Tenant: unique.Make(st.GetTenant()).Value(),
 		GroupID: GroupID(unique.Make(st.GetGroupId()).Value()), Disabled: st.GetDisabled(), Strict: st.GetStrict(),
+		Debug: st.GetDebugHeaders(),
 	}
 	if copy(k.mac[:], st.GetMac()) != len(k.mac) || len(st.GetMac()) != len(k.mac) {
 		return nil, fmt.Errorf("mac: has %d bytes, want %d", len(st.GetMac()), len(k.mac))
@@ -287,9 +310,62 @@ func compileSettings(body []byte) (form, error) {
 			MaxAttempts:        orDefault(int(st.GetMaxAttempts()), d.MaxAttempts),
 			RetryBudgetPercent: orDefault(int(st.GetRetryBudgetPercent()), d.RetryBudgetPercent),
 			RetryBudgetMin:     orDefault(int(st.GetRetryBudgetMin()), d.RetryBudgetMin),
+			Balance:            balance(st.GetBalance(), d.Balance),
+			Breaker:            rules(st.GetBreaker(), d.Breaker),
+			DecisionSample:     int(min(st.GetDecisionSamplePpm(), 1_000_000)),
 		},
 		hasher: clientkey.NewHasher(st.GetPepper()),
 	}, nil
+}
+
+// balance reads the weights of "balanced"; weights that make no sense are those by default.
+func balance(st *syncv1.BalanceState, d Balance) Balance {
+	b := Balance{
+		Cost: float32(st.GetCost()), Performance: float32(st.GetPerformance()), Load: float32(st.GetLoad()), Reliability: float32(st.GetReliability()),
+	}
+	sum := b.Cost + b.Performance + b.Load + b.Reliability
+	if min(b.Cost, b.Performance, b.Load, b.Reliability) < 0 || !(sum > 0.99 && sum < 1.01) {
+		return d
+	}
+	return b
+}
+
+// rules reads what breakers go by; what is absent is as by default.
+func rules(st *syncv1.BreakerState, d breaker.Rules) breaker.Rules {
+	if st == nil {
+		return d
+	}
+	span := func(p *durationpb.Duration, or time.Duration) time.Duration {
+		if p == nil || p.AsDuration() < 0 {
+			return or
+		}
+		return p.AsDuration()
+	}
+	return breaker.Rules{
+		ConsecutiveFailures: orDefault(int(st.GetConsecutiveFailures()), d.ConsecutiveFailures),
+		MaxErrorRate:        orDefault(st.GetMaxErrorRate(), d.MaxErrorRate),
+		MinRequests:         orDefault(int(st.GetMinRequests()), d.MinRequests),
+		Window:              orDefault(span(st.GetWindow(), d.Window), d.Window),
+		MaxTTFTRatio:        orDefault(st.GetMaxTtftRatio(), d.MaxTTFTRatio),
+		MaxEjected:          orDefault(float64(st.GetMaxEjectedPercent())/100, d.MaxEjected),
+		Panic:               orDefault(float64(st.GetPanicPercent())/100, d.Panic),
+		Open:                orDefault(span(st.GetOpen(), d.Open), d.Open),
+		MaxOpen:             orDefault(span(st.GetMaxOpen(), d.MaxOpen), d.MaxOpen),
+		SlowStart:           span(st.GetSlowStart(), d.SlowStart),
+		CheckInterval:       orDefault(span(st.GetCheckInterval(), d.CheckInterval), d.CheckInterval),
+		Check:               breaker.Check(orDefault(st.GetCheck(), int32(d.Check))),
+	}
+}
+
+// clamp reads a count that must fit where it is counted.
+func clamp(v uint64) int64 { return int64(min(v, math.MaxInt64)) }
+
+// unixMS reads a time; 0 = absent.
+func unixMS(t *timestamppb.Timestamp) int64 {
+	if t == nil {
+		return 0
+	}
+	return t.AsTime().UnixMilli()
 }
 
 // parsePrefix reads a CIDR or a single address; IPv4 in IPv6 counts as IPv4.

@@ -159,14 +159,14 @@ func (l *linker) unit(id ChannelID, old *unit, c *unitChange) *unit {
 		if a.Channel == u.channel {
 			continue
 		}
-		if enabled {
-			a.Cell.forgive()
-		}
 		linked := *a
 		linked.Channel = u.channel
 		if moved {
 			linked.Cell = &Cell{}
 			l.cells[a.ID] = linked.Cell
+		}
+		if enabled || moved {
+			linked.Cell.judge(a.Verdict)
 		}
 		u.accounts[i] = &linked
 	}
@@ -174,17 +174,16 @@ func (l *linker) unit(id ChannelID, old *unit, c *unitChange) *unit {
 	return u
 }
 
-// cellOf is the cell for the new form of an account. A new credential starts afresh; any other change of the resource
-// is an operator's word that the account is to be tried again.
+// cellOf is the cell for the new form of an account. A new credential starts afresh. Any other change, be it an operator's or
+// of the verdict, ends what this proxy holds against the account; from then on the verdict counts.
 func (l *linker) cellOf(old, now *Account) *Cell {
 	cell := l.cells[now.ID]
 	switch {
 	case cell == nil, old != nil && !old.Secret.Equal(now.Secret):
 		cell = &Cell{}
 		l.cells[now.ID] = cell
-	case old != nil:
-		cell.forgive()
 	}
+	cell.judge(now.Verdict)
 	return cell
 }
 

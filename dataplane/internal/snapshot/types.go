@@ -9,6 +9,7 @@ import (
 
 	"fairway/dataplane/internal/dialect/edit"
 	"fairway/dataplane/internal/provider"
+	"fairway/pkg/breaker"
 	"fairway/pkg/clientkey"
 	"fairway/pkg/money"
 	"fairway/pkg/operation"
@@ -31,11 +32,21 @@ type Settings struct {
 	MaxAttempts        int // per request, the first included
 	RetryBudgetPercent int // retries under way, as a share of a group's active requests
 	RetryBudgetMin     int // retries that are allowed whatever the share says
+
+	Balance        Balance
+	Breaker        breaker.Rules
+	DecisionSample int // good requests of a million that are logged with all that was decided
 }
+
+// Balance is how the strategy "balanced" weighs its terms; they are 1 together.
+type Balance struct{ Cost, Performance, Load, Reliability float32 }
 
 // defaultSettings are those of resource.v1.RetryPolicy.
 func defaultSettings() Settings {
-	return Settings{MaxAttempts: 3, RetryBudgetPercent: 20, RetryBudgetMin: 3}
+	return Settings{
+		MaxAttempts: 3, RetryBudgetPercent: 20, RetryBudgetMin: 3,
+		Balance: Balance{Cost: 0.4, Performance: 0.3, Load: 0.2, Reliability: 0.1}, Breaker: breaker.Defaults(),
+	}
 }
 
 // Key is what a client presents, by its MAC. It is immutable.
@@ -47,6 +58,7 @@ type Key struct {
 	ExpireMS int64 // unix milliseconds from which the key is refused; 0 = never
 	Disabled bool
 	Strict   bool      // refuse what a conversion would lose
+	Debug    bool      // answers say who served
 	rules    *keyRules // nil = none, as most keys have
 
 	ID      KeyID
@@ -98,10 +110,23 @@ type Group struct {
 	Name       string
 	PriceRatio money.PPM
 	Strategy   int32 // a resource.v1.Strategy
+	Affinity   int32 // a resource.v1.Affinity
 	Strict     bool  // refuse what a conversion would lose
+	NoPanic    bool  // 503 rather than an account that rests
+	Hedge      Hedge
+	FirstByte  time.Duration // beside the channel's; 0 = the channel's alone
+	Idle       time.Duration // likewise
+	Total      time.Duration // from a request's arrival to its answer's last byte; 0 = no limit
 	Cell       *GroupCell
 
 	routes *routes
+}
+
+// Hedge says when a second attempt joins the first.
+type Hedge struct {
+	On       bool
+	After    time.Duration // 0 = the 95th percentile of the time to the first byte
+	ExtraPPM int           // second attempts, of a million requests of the group
 }
 
 // Model is what one model costs. It is immutable.
@@ -142,6 +167,7 @@ type Channel struct {
 	TLS       time.Duration // TLS handshake
 	FirstByte time.Duration // from the request's last byte to the response's first
 	Idle      time.Duration // between two reads of a response
+	Total     time.Duration // of one attempt; 0 = no limit
 
 	Adapter      provider.Adapter
 	SystemPrompt string                             // put before every conversation's; "" = none
@@ -195,7 +221,32 @@ type Account struct {
 	ProxyURL     *url.URL // with its userinfo; nil = direct
 	Weight       uint32   // never 0
 	Disabled     bool
+	Passive      bool     // not for new requests: only for what it alone can serve
+	Caps         Caps     // of the fleet
+	Verdict      *Verdict // what was decided last about its health; nil = nothing ever was
 	Cell         *Cell
 
 	channelID ChannelID
+}
+
+// Caps are what an account's plan allows the whole fleet; 0 = no cap.
+type Caps struct {
+	Concurrency int // attempts at once
+	RPM, TPM    int64
+	Session     Session
+}
+
+// Session is a usage window of the provider's plan. It opens with the first request after the one before has ended.
+type Session struct {
+	Length           time.Duration // 0 = there is none
+	Requests, Tokens int64         // in one window; 0 = no cap
+}
+
+// Verdict is what was decided about an account's health.
+type Verdict struct {
+	State   breaker.State
+	Reason  string
+	UntilMS int64 // unix ms; 0 = until somebody acts
+	SinceMS int64 // unix ms
+	Opens   int
 }

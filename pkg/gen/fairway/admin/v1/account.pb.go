@@ -24,6 +24,112 @@ const (
 	_ = protoimpl.EnforceVersion(protoimpl.MaxVersion - 20)
 )
 
+type ResetAccountRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Name or id.
+	Name string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	// Also set disabled to false.
+	Enable        bool `protobuf:"varint,2,opt,name=enable,proto3" json:"enable,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ResetAccountRequest) Reset() {
+	*x = ResetAccountRequest{}
+	mi := &file_fairway_admin_v1_account_proto_msgTypes[0]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ResetAccountRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ResetAccountRequest) ProtoMessage() {}
+
+func (x *ResetAccountRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_fairway_admin_v1_account_proto_msgTypes[0]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ResetAccountRequest.ProtoReflect.Descriptor instead.
+func (*ResetAccountRequest) Descriptor() ([]byte, []int) {
+	return file_fairway_admin_v1_account_proto_rawDescGZIP(), []int{0}
+}
+
+func (x *ResetAccountRequest) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *ResetAccountRequest) GetEnable() bool {
+	if x != nil {
+		return x.Enable
+	}
+	return false
+}
+
+type ResetAccountResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Account       *v1.Account            `protobuf:"bytes,1,opt,name=account,proto3" json:"account,omitempty"`
+	Revision      int64                  `protobuf:"varint,2,opt,name=revision,proto3" json:"revision,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ResetAccountResponse) Reset() {
+	*x = ResetAccountResponse{}
+	mi := &file_fairway_admin_v1_account_proto_msgTypes[1]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ResetAccountResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ResetAccountResponse) ProtoMessage() {}
+
+func (x *ResetAccountResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_fairway_admin_v1_account_proto_msgTypes[1]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ResetAccountResponse.ProtoReflect.Descriptor instead.
+func (*ResetAccountResponse) Descriptor() ([]byte, []int) {
+	return file_fairway_admin_v1_account_proto_rawDescGZIP(), []int{1}
+}
+
+func (x *ResetAccountResponse) GetAccount() *v1.Account {
+	if x != nil {
+		return x.Account
+	}
+	return nil
+}
+
+func (x *ResetAccountResponse) GetRevision() int64 {
+	if x != nil {
+		return x.Revision
+	}
+	return 0
+}
+
 type CreateAccountRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Account       *v1.Account            `protobuf:"bytes,1,opt,name=account,proto3" json:"account,omitempty"`
@@ -33,7 +139,7 @@ type CreateAccountRequest struct {
 
 func (x *CreateAccountRequest) Reset() {
 	*x = CreateAccountRequest{}
-	mi := &file_fairway_admin_v1_account_proto_msgTypes[0]
+	mi := &file_fairway_admin_v1_account_proto_msgTypes[2]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -45,7 +151,7 @@ func (x *CreateAccountRequest) String() string {
 func (*CreateAccountRequest) ProtoMessage() {}
 
 func (x *CreateAccountRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_fairway_admin_v1_account_proto_msgTypes[0]
+	mi := &file_fairway_admin_v1_account_proto_msgTypes[2]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -58,7 +164,7 @@ func (x *CreateAccountRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateAccountRequest.ProtoReflect.Descriptor instead.
 func (*CreateAccountRequest) Descriptor() ([]byte, []int) {
-	return file_fairway_admin_v1_account_proto_rawDescGZIP(), []int{0}
+	return file_fairway_admin_v1_account_proto_rawDescGZIP(), []int{2}
 }
 
 func (x *CreateAccountRequest) GetAccount() *v1.Account {
@@ -79,7 +185,7 @@ type CreateAccountResponse struct {
 
 func (x *CreateAccountResponse) Reset() {
 	*x = CreateAccountResponse{}
-	mi := &file_fairway_admin_v1_account_proto_msgTypes[1]
+	mi := &file_fairway_admin_v1_account_proto_msgTypes[3]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -91,7 +197,7 @@ func (x *CreateAccountResponse) String() string {
 func (*CreateAccountResponse) ProtoMessage() {}
 
 func (x *CreateAccountResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_fairway_admin_v1_account_proto_msgTypes[1]
+	mi := &file_fairway_admin_v1_account_proto_msgTypes[3]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -104,7 +210,7 @@ func (x *CreateAccountResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateAccountResponse.ProtoReflect.Descriptor instead.
 func (*CreateAccountResponse) Descriptor() ([]byte, []int) {
-	return file_fairway_admin_v1_account_proto_rawDescGZIP(), []int{1}
+	return file_fairway_admin_v1_account_proto_rawDescGZIP(), []int{3}
 }
 
 func (x *CreateAccountResponse) GetAccount() *v1.Account {
@@ -131,7 +237,7 @@ type GetAccountRequest struct {
 
 func (x *GetAccountRequest) Reset() {
 	*x = GetAccountRequest{}
-	mi := &file_fairway_admin_v1_account_proto_msgTypes[2]
+	mi := &file_fairway_admin_v1_account_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -143,7 +249,7 @@ func (x *GetAccountRequest) String() string {
 func (*GetAccountRequest) ProtoMessage() {}
 
 func (x *GetAccountRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_fairway_admin_v1_account_proto_msgTypes[2]
+	mi := &file_fairway_admin_v1_account_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -156,7 +262,7 @@ func (x *GetAccountRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetAccountRequest.ProtoReflect.Descriptor instead.
 func (*GetAccountRequest) Descriptor() ([]byte, []int) {
-	return file_fairway_admin_v1_account_proto_rawDescGZIP(), []int{2}
+	return file_fairway_admin_v1_account_proto_rawDescGZIP(), []int{4}
 }
 
 func (x *GetAccountRequest) GetName() string {
@@ -175,7 +281,7 @@ type GetAccountResponse struct {
 
 func (x *GetAccountResponse) Reset() {
 	*x = GetAccountResponse{}
-	mi := &file_fairway_admin_v1_account_proto_msgTypes[3]
+	mi := &file_fairway_admin_v1_account_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -187,7 +293,7 @@ func (x *GetAccountResponse) String() string {
 func (*GetAccountResponse) ProtoMessage() {}
 
 func (x *GetAccountResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_fairway_admin_v1_account_proto_msgTypes[3]
+	mi := &file_fairway_admin_v1_account_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -200,7 +306,7 @@ func (x *GetAccountResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetAccountResponse.ProtoReflect.Descriptor instead.
 func (*GetAccountResponse) Descriptor() ([]byte, []int) {
-	return file_fairway_admin_v1_account_proto_rawDescGZIP(), []int{3}
+	return file_fairway_admin_v1_account_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *GetAccountResponse) GetAccount() *v1.Account {
@@ -227,7 +333,7 @@ type ListAccountsRequest struct {
 
 func (x *ListAccountsRequest) Reset() {
 	*x = ListAccountsRequest{}
-	mi := &file_fairway_admin_v1_account_proto_msgTypes[4]
+	mi := &file_fairway_admin_v1_account_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -239,7 +345,7 @@ func (x *ListAccountsRequest) String() string {
 func (*ListAccountsRequest) ProtoMessage() {}
 
 func (x *ListAccountsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_fairway_admin_v1_account_proto_msgTypes[4]
+	mi := &file_fairway_admin_v1_account_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -252,7 +358,7 @@ func (x *ListAccountsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListAccountsRequest.ProtoReflect.Descriptor instead.
 func (*ListAccountsRequest) Descriptor() ([]byte, []int) {
-	return file_fairway_admin_v1_account_proto_rawDescGZIP(), []int{4}
+	return file_fairway_admin_v1_account_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *ListAccountsRequest) GetPageSize() int32 {
@@ -298,7 +404,7 @@ type ListAccountsResponse struct {
 
 func (x *ListAccountsResponse) Reset() {
 	*x = ListAccountsResponse{}
-	mi := &file_fairway_admin_v1_account_proto_msgTypes[5]
+	mi := &file_fairway_admin_v1_account_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -310,7 +416,7 @@ func (x *ListAccountsResponse) String() string {
 func (*ListAccountsResponse) ProtoMessage() {}
 
 func (x *ListAccountsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_fairway_admin_v1_account_proto_msgTypes[5]
+	mi := &file_fairway_admin_v1_account_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -323,7 +429,7 @@ func (x *ListAccountsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListAccountsResponse.ProtoReflect.Descriptor instead.
 func (*ListAccountsResponse) Descriptor() ([]byte, []int) {
-	return file_fairway_admin_v1_account_proto_rawDescGZIP(), []int{5}
+	return file_fairway_admin_v1_account_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *ListAccountsResponse) GetAccounts() []*v1.Account {
@@ -366,7 +472,7 @@ type UpdateAccountRequest struct {
 
 func (x *UpdateAccountRequest) Reset() {
 	*x = UpdateAccountRequest{}
-	mi := &file_fairway_admin_v1_account_proto_msgTypes[6]
+	mi := &file_fairway_admin_v1_account_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -378,7 +484,7 @@ func (x *UpdateAccountRequest) String() string {
 func (*UpdateAccountRequest) ProtoMessage() {}
 
 func (x *UpdateAccountRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_fairway_admin_v1_account_proto_msgTypes[6]
+	mi := &file_fairway_admin_v1_account_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -391,7 +497,7 @@ func (x *UpdateAccountRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UpdateAccountRequest.ProtoReflect.Descriptor instead.
 func (*UpdateAccountRequest) Descriptor() ([]byte, []int) {
-	return file_fairway_admin_v1_account_proto_rawDescGZIP(), []int{6}
+	return file_fairway_admin_v1_account_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *UpdateAccountRequest) GetAccount() *v1.Account {
@@ -418,7 +524,7 @@ type UpdateAccountResponse struct {
 
 func (x *UpdateAccountResponse) Reset() {
 	*x = UpdateAccountResponse{}
-	mi := &file_fairway_admin_v1_account_proto_msgTypes[7]
+	mi := &file_fairway_admin_v1_account_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -430,7 +536,7 @@ func (x *UpdateAccountResponse) String() string {
 func (*UpdateAccountResponse) ProtoMessage() {}
 
 func (x *UpdateAccountResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_fairway_admin_v1_account_proto_msgTypes[7]
+	mi := &file_fairway_admin_v1_account_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -443,7 +549,7 @@ func (x *UpdateAccountResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UpdateAccountResponse.ProtoReflect.Descriptor instead.
 func (*UpdateAccountResponse) Descriptor() ([]byte, []int) {
-	return file_fairway_admin_v1_account_proto_rawDescGZIP(), []int{7}
+	return file_fairway_admin_v1_account_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *UpdateAccountResponse) GetAccount() *v1.Account {
@@ -472,7 +578,7 @@ type DeleteAccountRequest struct {
 
 func (x *DeleteAccountRequest) Reset() {
 	*x = DeleteAccountRequest{}
-	mi := &file_fairway_admin_v1_account_proto_msgTypes[8]
+	mi := &file_fairway_admin_v1_account_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -484,7 +590,7 @@ func (x *DeleteAccountRequest) String() string {
 func (*DeleteAccountRequest) ProtoMessage() {}
 
 func (x *DeleteAccountRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_fairway_admin_v1_account_proto_msgTypes[8]
+	mi := &file_fairway_admin_v1_account_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -497,7 +603,7 @@ func (x *DeleteAccountRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteAccountRequest.ProtoReflect.Descriptor instead.
 func (*DeleteAccountRequest) Descriptor() ([]byte, []int) {
-	return file_fairway_admin_v1_account_proto_rawDescGZIP(), []int{8}
+	return file_fairway_admin_v1_account_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *DeleteAccountRequest) GetName() string {
@@ -523,7 +629,7 @@ type DeleteAccountResponse struct {
 
 func (x *DeleteAccountResponse) Reset() {
 	*x = DeleteAccountResponse{}
-	mi := &file_fairway_admin_v1_account_proto_msgTypes[9]
+	mi := &file_fairway_admin_v1_account_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -535,7 +641,7 @@ func (x *DeleteAccountResponse) String() string {
 func (*DeleteAccountResponse) ProtoMessage() {}
 
 func (x *DeleteAccountResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_fairway_admin_v1_account_proto_msgTypes[9]
+	mi := &file_fairway_admin_v1_account_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -548,7 +654,7 @@ func (x *DeleteAccountResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteAccountResponse.ProtoReflect.Descriptor instead.
 func (*DeleteAccountResponse) Descriptor() ([]byte, []int) {
-	return file_fairway_admin_v1_account_proto_rawDescGZIP(), []int{9}
+	return file_fairway_admin_v1_account_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *DeleteAccountResponse) GetRevision() int64 {
@@ -562,7 +668,14 @@ var File_fairway_admin_v1_account_proto protoreflect.FileDescriptor
 
 const file_fairway_admin_v1_account_proto_rawDesc = "" +
 	"\n" +
-	"\x1efairway/admin/v1/account.proto\x12\x10fairway.admin.v1\x1a\x1bbuf/validate/validate.proto\x1a!fairway/resource/v1/account.proto\x1a google/protobuf/field_mask.proto\"V\n" +
+	"\x1efairway/admin/v1/account.proto\x12\x10fairway.admin.v1\x1a\x1bbuf/validate/validate.proto\x1a!fairway/resource/v1/account.proto\x1a google/protobuf/field_mask.proto\"M\n" +
+	"\x13ResetAccountRequest\x12\x1e\n" +
+	"\x04name\x18\x01 \x01(\tB\n" +
+	"\xbaH\ar\x05\x10\x01\x18\x80\x01R\x04name\x12\x16\n" +
+	"\x06enable\x18\x02 \x01(\bR\x06enable\"j\n" +
+	"\x14ResetAccountResponse\x126\n" +
+	"\aaccount\x18\x01 \x01(\v2\x1c.fairway.resource.v1.AccountR\aaccount\x12\x1a\n" +
+	"\brevision\x18\x02 \x01(\x03R\brevision\"V\n" +
 	"\x14CreateAccountRequest\x12>\n" +
 	"\aaccount\x18\x01 \x01(\v2\x1c.fairway.resource.v1.AccountB\x06\xbaH\x03\xc8\x01\x01R\aaccount\"k\n" +
 	"\x15CreateAccountResponse\x126\n" +
@@ -599,14 +712,15 @@ const file_fairway_admin_v1_account_proto_rawDesc = "" +
 	"\xbaH\ar\x05\x10\x01\x18\x80\x01R\x04name\x12(\n" +
 	"\x04etag\x18\x02 \x01(\tB\x14\xbaH\x11r\x0f2\r^[0-9]{0,20}$R\x04etag\"3\n" +
 	"\x15DeleteAccountResponse\x12\x1a\n" +
-	"\brevision\x18\x01 \x01(\x03R\brevision2\xf8\x03\n" +
+	"\brevision\x18\x01 \x01(\x03R\brevision2\xd7\x04\n" +
 	"\x0eAccountService\x12`\n" +
 	"\rCreateAccount\x12&.fairway.admin.v1.CreateAccountRequest\x1a'.fairway.admin.v1.CreateAccountResponse\x12\\\n" +
 	"\n" +
 	"GetAccount\x12#.fairway.admin.v1.GetAccountRequest\x1a$.fairway.admin.v1.GetAccountResponse\"\x03\x90\x02\x01\x12b\n" +
 	"\fListAccounts\x12%.fairway.admin.v1.ListAccountsRequest\x1a&.fairway.admin.v1.ListAccountsResponse\"\x03\x90\x02\x01\x12`\n" +
 	"\rUpdateAccount\x12&.fairway.admin.v1.UpdateAccountRequest\x1a'.fairway.admin.v1.UpdateAccountResponse\x12`\n" +
-	"\rDeleteAccount\x12&.fairway.admin.v1.DeleteAccountRequest\x1a'.fairway.admin.v1.DeleteAccountResponseB\xb0\x01\n" +
+	"\rDeleteAccount\x12&.fairway.admin.v1.DeleteAccountRequest\x1a'.fairway.admin.v1.DeleteAccountResponse\x12]\n" +
+	"\fResetAccount\x12%.fairway.admin.v1.ResetAccountRequest\x1a&.fairway.admin.v1.ResetAccountResponseB\xb0\x01\n" +
 	"\x14com.fairway.admin.v1B\fAccountProtoP\x01Z(fairway/pkg/gen/fairway/admin/v1;adminv1\xa2\x02\x03FAX\xaa\x02\x10Fairway.Admin.V1\xca\x02\x10Fairway\\Admin\\V1\xe2\x02\x1cFairway\\Admin\\V1\\GPBMetadata\xea\x02\x12Fairway::Admin::V1b\x06proto3"
 
 var (
@@ -621,44 +735,49 @@ func file_fairway_admin_v1_account_proto_rawDescGZIP() []byte {
 	return file_fairway_admin_v1_account_proto_rawDescData
 }
 
-var file_fairway_admin_v1_account_proto_msgTypes = make([]protoimpl.MessageInfo, 10)
+var file_fairway_admin_v1_account_proto_msgTypes = make([]protoimpl.MessageInfo, 12)
 var file_fairway_admin_v1_account_proto_goTypes = []any{
-	(*CreateAccountRequest)(nil),  // 0: fairway.admin.v1.CreateAccountRequest
-	(*CreateAccountResponse)(nil), // 1: fairway.admin.v1.CreateAccountResponse
-	(*GetAccountRequest)(nil),     // 2: fairway.admin.v1.GetAccountRequest
-	(*GetAccountResponse)(nil),    // 3: fairway.admin.v1.GetAccountResponse
-	(*ListAccountsRequest)(nil),   // 4: fairway.admin.v1.ListAccountsRequest
-	(*ListAccountsResponse)(nil),  // 5: fairway.admin.v1.ListAccountsResponse
-	(*UpdateAccountRequest)(nil),  // 6: fairway.admin.v1.UpdateAccountRequest
-	(*UpdateAccountResponse)(nil), // 7: fairway.admin.v1.UpdateAccountResponse
-	(*DeleteAccountRequest)(nil),  // 8: fairway.admin.v1.DeleteAccountRequest
-	(*DeleteAccountResponse)(nil), // 9: fairway.admin.v1.DeleteAccountResponse
-	(*v1.Account)(nil),            // 10: fairway.resource.v1.Account
-	(*fieldmaskpb.FieldMask)(nil), // 11: google.protobuf.FieldMask
+	(*ResetAccountRequest)(nil),   // 0: fairway.admin.v1.ResetAccountRequest
+	(*ResetAccountResponse)(nil),  // 1: fairway.admin.v1.ResetAccountResponse
+	(*CreateAccountRequest)(nil),  // 2: fairway.admin.v1.CreateAccountRequest
+	(*CreateAccountResponse)(nil), // 3: fairway.admin.v1.CreateAccountResponse
+	(*GetAccountRequest)(nil),     // 4: fairway.admin.v1.GetAccountRequest
+	(*GetAccountResponse)(nil),    // 5: fairway.admin.v1.GetAccountResponse
+	(*ListAccountsRequest)(nil),   // 6: fairway.admin.v1.ListAccountsRequest
+	(*ListAccountsResponse)(nil),  // 7: fairway.admin.v1.ListAccountsResponse
+	(*UpdateAccountRequest)(nil),  // 8: fairway.admin.v1.UpdateAccountRequest
+	(*UpdateAccountResponse)(nil), // 9: fairway.admin.v1.UpdateAccountResponse
+	(*DeleteAccountRequest)(nil),  // 10: fairway.admin.v1.DeleteAccountRequest
+	(*DeleteAccountResponse)(nil), // 11: fairway.admin.v1.DeleteAccountResponse
+	(*v1.Account)(nil),            // 12: fairway.resource.v1.Account
+	(*fieldmaskpb.FieldMask)(nil), // 13: google.protobuf.FieldMask
 }
 var file_fairway_admin_v1_account_proto_depIdxs = []int32{
-	10, // 0: fairway.admin.v1.CreateAccountRequest.account:type_name -> fairway.resource.v1.Account
-	10, // 1: fairway.admin.v1.CreateAccountResponse.account:type_name -> fairway.resource.v1.Account
-	10, // 2: fairway.admin.v1.GetAccountResponse.account:type_name -> fairway.resource.v1.Account
-	10, // 3: fairway.admin.v1.ListAccountsResponse.accounts:type_name -> fairway.resource.v1.Account
-	10, // 4: fairway.admin.v1.UpdateAccountRequest.account:type_name -> fairway.resource.v1.Account
-	11, // 5: fairway.admin.v1.UpdateAccountRequest.update_mask:type_name -> google.protobuf.FieldMask
-	10, // 6: fairway.admin.v1.UpdateAccountResponse.account:type_name -> fairway.resource.v1.Account
-	0,  // 7: fairway.admin.v1.AccountService.CreateAccount:input_type -> fairway.admin.v1.CreateAccountRequest
-	2,  // 8: fairway.admin.v1.AccountService.GetAccount:input_type -> fairway.admin.v1.GetAccountRequest
-	4,  // 9: fairway.admin.v1.AccountService.ListAccounts:input_type -> fairway.admin.v1.ListAccountsRequest
-	6,  // 10: fairway.admin.v1.AccountService.UpdateAccount:input_type -> fairway.admin.v1.UpdateAccountRequest
-	8,  // 11: fairway.admin.v1.AccountService.DeleteAccount:input_type -> fairway.admin.v1.DeleteAccountRequest
-	1,  // 12: fairway.admin.v1.AccountService.CreateAccount:output_type -> fairway.admin.v1.CreateAccountResponse
-	3,  // 13: fairway.admin.v1.AccountService.GetAccount:output_type -> fairway.admin.v1.GetAccountResponse
-	5,  // 14: fairway.admin.v1.AccountService.ListAccounts:output_type -> fairway.admin.v1.ListAccountsResponse
-	7,  // 15: fairway.admin.v1.AccountService.UpdateAccount:output_type -> fairway.admin.v1.UpdateAccountResponse
-	9,  // 16: fairway.admin.v1.AccountService.DeleteAccount:output_type -> fairway.admin.v1.DeleteAccountResponse
-	12, // [12:17] is the sub-list for method output_type
-	7,  // [7:12] is the sub-list for method input_type
-	7,  // [7:7] is the sub-list for extension type_name
-	7,  // [7:7] is the sub-list for extension extendee
-	0,  // [0:7] is the sub-list for field type_name
+	12, // 0: fairway.admin.v1.ResetAccountResponse.account:type_name -> fairway.resource.v1.Account
+	12, // 1: fairway.admin.v1.CreateAccountRequest.account:type_name -> fairway.resource.v1.Account
+	12, // 2: fairway.admin.v1.CreateAccountResponse.account:type_name -> fairway.resource.v1.Account
+	12, // 3: fairway.admin.v1.GetAccountResponse.account:type_name -> fairway.resource.v1.Account
+	12, // 4: fairway.admin.v1.ListAccountsResponse.accounts:type_name -> fairway.resource.v1.Account
+	12, // 5: fairway.admin.v1.UpdateAccountRequest.account:type_name -> fairway.resource.v1.Account
+	13, // 6: fairway.admin.v1.UpdateAccountRequest.update_mask:type_name -> google.protobuf.FieldMask
+	12, // 7: fairway.admin.v1.UpdateAccountResponse.account:type_name -> fairway.resource.v1.Account
+	2,  // 8: fairway.admin.v1.AccountService.CreateAccount:input_type -> fairway.admin.v1.CreateAccountRequest
+	4,  // 9: fairway.admin.v1.AccountService.GetAccount:input_type -> fairway.admin.v1.GetAccountRequest
+	6,  // 10: fairway.admin.v1.AccountService.ListAccounts:input_type -> fairway.admin.v1.ListAccountsRequest
+	8,  // 11: fairway.admin.v1.AccountService.UpdateAccount:input_type -> fairway.admin.v1.UpdateAccountRequest
+	10, // 12: fairway.admin.v1.AccountService.DeleteAccount:input_type -> fairway.admin.v1.DeleteAccountRequest
+	0,  // 13: fairway.admin.v1.AccountService.ResetAccount:input_type -> fairway.admin.v1.ResetAccountRequest
+	3,  // 14: fairway.admin.v1.AccountService.CreateAccount:output_type -> fairway.admin.v1.CreateAccountResponse
+	5,  // 15: fairway.admin.v1.AccountService.GetAccount:output_type -> fairway.admin.v1.GetAccountResponse
+	7,  // 16: fairway.admin.v1.AccountService.ListAccounts:output_type -> fairway.admin.v1.ListAccountsResponse
+	9,  // 17: fairway.admin.v1.AccountService.UpdateAccount:output_type -> fairway.admin.v1.UpdateAccountResponse
+	11, // 18: fairway.admin.v1.AccountService.DeleteAccount:output_type -> fairway.admin.v1.DeleteAccountResponse
+	1,  // 19: fairway.admin.v1.AccountService.ResetAccount:output_type -> fairway.admin.v1.ResetAccountResponse
+	14, // [14:20] is the sub-list for method output_type
+	8,  // [8:14] is the sub-list for method input_type
+	8,  // [8:8] is the sub-list for extension type_name
+	8,  // [8:8] is the sub-list for extension extendee
+	0,  // [0:8] is the sub-list for field type_name
 }
 
 func init() { file_fairway_admin_v1_account_proto_init() }
@@ -672,7 +791,7 @@ func file_fairway_admin_v1_account_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_fairway_admin_v1_account_proto_rawDesc), len(file_fairway_admin_v1_account_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   10,
+			NumMessages:   12,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

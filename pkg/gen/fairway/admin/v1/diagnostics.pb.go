@@ -11,6 +11,7 @@ import (
 	protoreflect "google.golang.org/protobuf/reflect/protoreflect"
 	protoimpl "google.golang.org/protobuf/runtime/protoimpl"
 	durationpb "google.golang.org/protobuf/types/known/durationpb"
+	timestamppb "google.golang.org/protobuf/types/known/timestamppb"
 	reflect "reflect"
 	sync "sync"
 	unsafe "unsafe"
@@ -304,8 +305,10 @@ func (x *AccountTest) GetLatency() *durationpb.Duration {
 type ExplainRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Name or id of the key.
-	Key           string `protobuf:"bytes,1,opt,name=key,proto3" json:"key,omitempty"`
-	Model         string `protobuf:"bytes,2,opt,name=model,proto3" json:"model,omitempty"`
+	Key   string `protobuf:"bytes,1,opt,name=key,proto3" json:"key,omitempty"`
+	Model string `protobuf:"bytes,2,opt,name=model,proto3" json:"model,omitempty"`
+	// Instead of key and model: the id of a request, live or recorded.
+	RequestId     string `protobuf:"bytes,3,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -354,9 +357,17 @@ func (x *ExplainRequest) GetModel() string {
 	return ""
 }
 
+func (x *ExplainRequest) GetRequestId() string {
+	if x != nil {
+		return x.RequestId
+	}
+	return ""
+}
+
 type ExplainResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Whether at least one candidate is usable and the key may use it.
+	// Whether the key may ask for it and an account would serve it: one that is usable, or, where the group allows it and
+	// all rest, one that rests.
 	Served bool `protobuf:"varint,1,opt,name=served,proto3" json:"served,omitempty"`
 	// The answer in one sentence.
 	Verdict string `protobuf:"bytes,2,opt,name=verdict,proto3" json:"verdict,omitempty"`
@@ -366,7 +377,9 @@ type ExplainResponse struct {
 	// Best tier first; inside a tier by name.
 	Candidates []*Candidate `protobuf:"bytes,5,rep,name=candidates,proto3" json:"candidates,omitempty"`
 	// The revision that this was answered from.
-	Revision      int64 `protobuf:"varint,6,opt,name=revision,proto3" json:"revision,omitempty"`
+	Revision int64 `protobuf:"varint,6,opt,name=revision,proto3" json:"revision,omitempty"`
+	// Of a request that was asked for by its id; the other fields are empty then.
+	Decision      *Decision `protobuf:"bytes,7,opt,name=decision,proto3" json:"decision,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -443,6 +456,411 @@ func (x *ExplainResponse) GetRevision() int64 {
 	return 0
 }
 
+func (x *ExplainResponse) GetDecision() *Decision {
+	if x != nil {
+		return x.Decision
+	}
+	return nil
+}
+
+// Decision is how one request was decided.
+type Decision struct {
+	state     protoimpl.MessageState `protogen:"open.v1"`
+	RequestId string                 `protobuf:"bytes,1,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
+	// Id of the proxy that walked it.
+	Proxy     string                 `protobuf:"bytes,2,opt,name=proxy,proto3" json:"proxy,omitempty"`
+	StartTime *timestamppb.Timestamp `protobuf:"bytes,3,opt,name=start_time,json=startTime,proto3" json:"start_time,omitempty"`
+	// Absent while it is under way.
+	Took      *durationpb.Duration `protobuf:"bytes,4,opt,name=took,proto3" json:"took,omitempty"`
+	Key       string               `protobuf:"bytes,5,opt,name=key,proto3" json:"key,omitempty"`
+	Group     string               `protobuf:"bytes,6,opt,name=group,proto3" json:"group,omitempty"`
+	Model     string               `protobuf:"bytes,7,opt,name=model,proto3" json:"model,omitempty"`
+	Operation string               `protobuf:"bytes,8,opt,name=operation,proto3" json:"operation,omitempty"`
+	// What the client got; 0 = nothing yet.
+	Status int32 `protobuf:"varint,9,opt,name=status,proto3" json:"status,omitempty"`
+	// "served", "failed", "refused", "client_gone" or "live".
+	Outcome  string `protobuf:"bytes,10,opt,name=outcome,proto3" json:"outcome,omitempty"`
+	Strategy string `protobuf:"bytes,11,opt,name=strategy,proto3" json:"strategy,omitempty"`
+	// The revision that it was decided from.
+	Revision   int64                `protobuf:"varint,12,opt,name=revision,proto3" json:"revision,omitempty"`
+	Candidates []*DecisionCandidate `protobuf:"bytes,13,rep,name=candidates,proto3" json:"candidates,omitempty"`
+	Attempts   []*DecisionAttempt   `protobuf:"bytes,14,rep,name=attempts,proto3" json:"attempts,omitempty"`
+	// Why it was refused or failed; empty = it was not.
+	Error string `protobuf:"bytes,15,opt,name=error,proto3" json:"error,omitempty"`
+	// What came of waiting for state that was missing: "" = it did not wait, "found" or "final".
+	Miss string `protobuf:"bytes,16,opt,name=miss,proto3" json:"miss,omitempty"`
+	// Candidates beyond those listed.
+	MoreCandidates uint32 `protobuf:"varint,17,opt,name=more_candidates,json=moreCandidates,proto3" json:"more_candidates,omitempty"`
+	unknownFields  protoimpl.UnknownFields
+	sizeCache      protoimpl.SizeCache
+}
+
+func (x *Decision) Reset() {
+	*x = Decision{}
+	mi := &file_fairway_admin_v1_diagnostics_proto_msgTypes[5]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Decision) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Decision) ProtoMessage() {}
+
+func (x *Decision) ProtoReflect() protoreflect.Message {
+	mi := &file_fairway_admin_v1_diagnostics_proto_msgTypes[5]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Decision.ProtoReflect.Descriptor instead.
+func (*Decision) Descriptor() ([]byte, []int) {
+	return file_fairway_admin_v1_diagnostics_proto_rawDescGZIP(), []int{5}
+}
+
+func (x *Decision) GetRequestId() string {
+	if x != nil {
+		return x.RequestId
+	}
+	return ""
+}
+
+func (x *Decision) GetProxy() string {
+	if x != nil {
+		return x.Proxy
+	}
+	return ""
+}
+
+func (x *Decision) GetStartTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.StartTime
+	}
+	return nil
+}
+
+func (x *Decision) GetTook() *durationpb.Duration {
+	if x != nil {
+		return x.Took
+	}
+	return nil
+}
+
+func (x *Decision) GetKey() string {
+	if x != nil {
+		return x.Key
+	}
+	return ""
+}
+
+func (x *Decision) GetGroup() string {
+	if x != nil {
+		return x.Group
+	}
+	return ""
+}
+
+func (x *Decision) GetModel() string {
+	if x != nil {
+		return x.Model
+	}
+	return ""
+}
+
+func (x *Decision) GetOperation() string {
+	if x != nil {
+		return x.Operation
+	}
+	return ""
+}
+
+func (x *Decision) GetStatus() int32 {
+	if x != nil {
+		return x.Status
+	}
+	return 0
+}
+
+func (x *Decision) GetOutcome() string {
+	if x != nil {
+		return x.Outcome
+	}
+	return ""
+}
+
+func (x *Decision) GetStrategy() string {
+	if x != nil {
+		return x.Strategy
+	}
+	return ""
+}
+
+func (x *Decision) GetRevision() int64 {
+	if x != nil {
+		return x.Revision
+	}
+	return 0
+}
+
+func (x *Decision) GetCandidates() []*DecisionCandidate {
+	if x != nil {
+		return x.Candidates
+	}
+	return nil
+}
+
+func (x *Decision) GetAttempts() []*DecisionAttempt {
+	if x != nil {
+		return x.Attempts
+	}
+	return nil
+}
+
+func (x *Decision) GetError() string {
+	if x != nil {
+		return x.Error
+	}
+	return ""
+}
+
+func (x *Decision) GetMiss() string {
+	if x != nil {
+		return x.Miss
+	}
+	return ""
+}
+
+func (x *Decision) GetMoreCandidates() uint32 {
+	if x != nil {
+		return x.MoreCandidates
+	}
+	return 0
+}
+
+// DecisionCandidate is one account as the choice saw it.
+type DecisionCandidate struct {
+	state    protoimpl.MessageState `protogen:"open.v1"`
+	Channel  string                 `protobuf:"bytes,1,opt,name=channel,proto3" json:"channel,omitempty"`
+	Account  string                 `protobuf:"bytes,2,opt,name=account,proto3" json:"account,omitempty"`
+	Priority int32                  `protobuf:"varint,3,opt,name=priority,proto3" json:"priority,omitempty"`
+	// Its share of its tier's draws, 0 to 1, before load is compared.
+	Share float64 `protobuf:"fixed64,4,opt,name=share,proto3" json:"share,omitempty"`
+	// Terms of the score, each 0 to 1.
+	Cost        float64 `protobuf:"fixed64,5,opt,name=cost,proto3" json:"cost,omitempty"`
+	Performance float64 `protobuf:"fixed64,6,opt,name=performance,proto3" json:"performance,omitempty"`
+	Load        float64 `protobuf:"fixed64,7,opt,name=load,proto3" json:"load,omitempty"`
+	Reliability float64 `protobuf:"fixed64,8,opt,name=reliability,proto3" json:"reliability,omitempty"`
+	// What health, headroom and slow start leave of its weight, 0 to 1.
+	Vigor    float64 `protobuf:"fixed64,9,opt,name=vigor,proto3" json:"vigor,omitempty"`
+	InFlight uint32  `protobuf:"varint,10,opt,name=in_flight,json=inFlight,proto3" json:"in_flight,omitempty"`
+	// Why it was out; empty = it was in.
+	Excluded      string `protobuf:"bytes,11,opt,name=excluded,proto3" json:"excluded,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DecisionCandidate) Reset() {
+	*x = DecisionCandidate{}
+	mi := &file_fairway_admin_v1_diagnostics_proto_msgTypes[6]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DecisionCandidate) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DecisionCandidate) ProtoMessage() {}
+
+func (x *DecisionCandidate) ProtoReflect() protoreflect.Message {
+	mi := &file_fairway_admin_v1_diagnostics_proto_msgTypes[6]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DecisionCandidate.ProtoReflect.Descriptor instead.
+func (*DecisionCandidate) Descriptor() ([]byte, []int) {
+	return file_fairway_admin_v1_diagnostics_proto_rawDescGZIP(), []int{6}
+}
+
+func (x *DecisionCandidate) GetChannel() string {
+	if x != nil {
+		return x.Channel
+	}
+	return ""
+}
+
+func (x *DecisionCandidate) GetAccount() string {
+	if x != nil {
+		return x.Account
+	}
+	return ""
+}
+
+func (x *DecisionCandidate) GetPriority() int32 {
+	if x != nil {
+		return x.Priority
+	}
+	return 0
+}
+
+func (x *DecisionCandidate) GetShare() float64 {
+	if x != nil {
+		return x.Share
+	}
+	return 0
+}
+
+func (x *DecisionCandidate) GetCost() float64 {
+	if x != nil {
+		return x.Cost
+	}
+	return 0
+}
+
+func (x *DecisionCandidate) GetPerformance() float64 {
+	if x != nil {
+		return x.Performance
+	}
+	return 0
+}
+
+func (x *DecisionCandidate) GetLoad() float64 {
+	if x != nil {
+		return x.Load
+	}
+	return 0
+}
+
+func (x *DecisionCandidate) GetReliability() float64 {
+	if x != nil {
+		return x.Reliability
+	}
+	return 0
+}
+
+func (x *DecisionCandidate) GetVigor() float64 {
+	if x != nil {
+		return x.Vigor
+	}
+	return 0
+}
+
+func (x *DecisionCandidate) GetInFlight() uint32 {
+	if x != nil {
+		return x.InFlight
+	}
+	return 0
+}
+
+func (x *DecisionCandidate) GetExcluded() string {
+	if x != nil {
+		return x.Excluded
+	}
+	return ""
+}
+
+// DecisionAttempt is one attempt.
+type DecisionAttempt struct {
+	state   protoimpl.MessageState `protogen:"open.v1"`
+	Channel string                 `protobuf:"bytes,1,opt,name=channel,proto3" json:"channel,omitempty"`
+	Account string                 `protobuf:"bytes,2,opt,name=account,proto3" json:"account,omitempty"`
+	// How it was picked: "chosen", "affinity", "spilled", "panicked", "probe", "hedge" and so on.
+	Picked string `protobuf:"bytes,3,opt,name=picked,proto3" json:"picked,omitempty"`
+	// A reason of the fault table; empty = it answered.
+	Verdict string `protobuf:"bytes,4,opt,name=verdict,proto3" json:"verdict,omitempty"`
+	// Of the upstream; 0 = none came.
+	Status        int32                `protobuf:"varint,5,opt,name=status,proto3" json:"status,omitempty"`
+	Took          *durationpb.Duration `protobuf:"bytes,6,opt,name=took,proto3" json:"took,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DecisionAttempt) Reset() {
+	*x = DecisionAttempt{}
+	mi := &file_fairway_admin_v1_diagnostics_proto_msgTypes[7]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DecisionAttempt) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DecisionAttempt) ProtoMessage() {}
+
+func (x *DecisionAttempt) ProtoReflect() protoreflect.Message {
+	mi := &file_fairway_admin_v1_diagnostics_proto_msgTypes[7]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DecisionAttempt.ProtoReflect.Descriptor instead.
+func (*DecisionAttempt) Descriptor() ([]byte, []int) {
+	return file_fairway_admin_v1_diagnostics_proto_rawDescGZIP(), []int{7}
+}
+
+func (x *DecisionAttempt) GetChannel() string {
+	if x != nil {
+		return x.Channel
+	}
+	return ""
+}
+
+func (x *DecisionAttempt) GetAccount() string {
+	if x != nil {
+		return x.Account
+	}
+	return ""
+}
+
+func (x *DecisionAttempt) GetPicked() string {
+	if x != nil {
+		return x.Picked
+	}
+	return ""
+}
+
+func (x *DecisionAttempt) GetVerdict() string {
+	if x != nil {
+		return x.Verdict
+	}
+	return ""
+}
+
+func (x *DecisionAttempt) GetStatus() int32 {
+	if x != nil {
+		return x.Status
+	}
+	return 0
+}
+
+func (x *DecisionAttempt) GetTook() *durationpb.Duration {
+	if x != nil {
+		return x.Took
+	}
+	return nil
+}
+
 // Candidate is one account of one channel.
 type Candidate struct {
 	state    protoimpl.MessageState `protogen:"open.v1"`
@@ -462,7 +880,7 @@ type Candidate struct {
 
 func (x *Candidate) Reset() {
 	*x = Candidate{}
-	mi := &file_fairway_admin_v1_diagnostics_proto_msgTypes[5]
+	mi := &file_fairway_admin_v1_diagnostics_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -474,7 +892,7 @@ func (x *Candidate) String() string {
 func (*Candidate) ProtoMessage() {}
 
 func (x *Candidate) ProtoReflect() protoreflect.Message {
-	mi := &file_fairway_admin_v1_diagnostics_proto_msgTypes[5]
+	mi := &file_fairway_admin_v1_diagnostics_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -487,7 +905,7 @@ func (x *Candidate) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Candidate.ProtoReflect.Descriptor instead.
 func (*Candidate) Descriptor() ([]byte, []int) {
-	return file_fairway_admin_v1_diagnostics_proto_rawDescGZIP(), []int{5}
+	return file_fairway_admin_v1_diagnostics_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *Candidate) GetChannel() string {
@@ -543,7 +961,7 @@ var File_fairway_admin_v1_diagnostics_proto protoreflect.FileDescriptor
 
 const file_fairway_admin_v1_diagnostics_proto_rawDesc = "" +
 	"\n" +
-	"\"fairway/admin/v1/diagnostics.proto\x12\x10fairway.admin.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1egoogle/protobuf/duration.proto\"\x88\x01\n" +
+	"\"fairway/admin/v1/diagnostics.proto\x12\x10fairway.admin.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\x88\x01\n" +
 	"\x12TestChannelRequest\x12$\n" +
 	"\achannel\x18\x01 \x01(\tB\n" +
 	"\xbaH\ar\x05\x10\x01\x18\x80\x01R\achannel\x12\"\n" +
@@ -568,12 +986,13 @@ const file_fairway_admin_v1_diagnostics_proto_rawDesc = "" +
 	"\vCAUSE_QUOTA\x10\x04\x12\x12\n" +
 	"\x0eCAUSE_UPSTREAM\x10\x05\x12\x11\n" +
 	"\rCAUSE_REQUEST\x10\x06\x12\x11\n" +
-	"\rCAUSE_TIMEOUT\x10\a\"P\n" +
-	"\x0eExplainRequest\x12\x1c\n" +
-	"\x03key\x18\x01 \x01(\tB\n" +
-	"\xbaH\ar\x05\x10\x01\x18\x80\x01R\x03key\x12 \n" +
-	"\x05model\x18\x02 \x01(\tB\n" +
-	"\xbaH\ar\x05\x10\x01\x18\x80\x02R\x05model\"\xd3\x01\n" +
+	"\rCAUSE_TIMEOUT\x10\a\"\x91\x02\n" +
+	"\x0eExplainRequest\x12\x1a\n" +
+	"\x03key\x18\x01 \x01(\tB\b\xbaH\x05r\x03\x18\x80\x01R\x03key\x12\x1e\n" +
+	"\x05model\x18\x02 \x01(\tB\b\xbaH\x05r\x03\x18\x80\x02R\x05model\x12'\n" +
+	"\n" +
+	"request_id\x18\x03 \x01(\tB\b\xbaH\x05r\x03\x18\x80\x01R\trequestId:\x99\x01\xbaH\x95\x01\x1a\x92\x01\n" +
+	"\fexplain.what\x12!give key and model, or request_id\x1a_this.request_id != '' ? this.key == '' && this.model == '' : this.key != '' && this.model != ''\"\x8b\x02\n" +
 	"\x0fExplainResponse\x12\x16\n" +
 	"\x06served\x18\x01 \x01(\bR\x06served\x12\x18\n" +
 	"\averdict\x18\x02 \x01(\tR\averdict\x12\x1f\n" +
@@ -583,7 +1002,51 @@ const file_fairway_admin_v1_diagnostics_proto_rawDesc = "" +
 	"\n" +
 	"candidates\x18\x05 \x03(\v2\x1b.fairway.admin.v1.CandidateR\n" +
 	"candidates\x12\x1a\n" +
-	"\brevision\x18\x06 \x01(\x03R\brevision\"\xd1\x01\n" +
+	"\brevision\x18\x06 \x01(\x03R\brevision\x126\n" +
+	"\bdecision\x18\a \x01(\v2\x1a.fairway.admin.v1.DecisionR\bdecision\"\xc6\x04\n" +
+	"\bDecision\x12\x1d\n" +
+	"\n" +
+	"request_id\x18\x01 \x01(\tR\trequestId\x12\x14\n" +
+	"\x05proxy\x18\x02 \x01(\tR\x05proxy\x129\n" +
+	"\n" +
+	"start_time\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\tstartTime\x12-\n" +
+	"\x04took\x18\x04 \x01(\v2\x19.google.protobuf.DurationR\x04took\x12\x10\n" +
+	"\x03key\x18\x05 \x01(\tR\x03key\x12\x14\n" +
+	"\x05group\x18\x06 \x01(\tR\x05group\x12\x14\n" +
+	"\x05model\x18\a \x01(\tR\x05model\x12\x1c\n" +
+	"\toperation\x18\b \x01(\tR\toperation\x12\x16\n" +
+	"\x06status\x18\t \x01(\x05R\x06status\x12\x18\n" +
+	"\aoutcome\x18\n" +
+	" \x01(\tR\aoutcome\x12\x1a\n" +
+	"\bstrategy\x18\v \x01(\tR\bstrategy\x12\x1a\n" +
+	"\brevision\x18\f \x01(\x03R\brevision\x12C\n" +
+	"\n" +
+	"candidates\x18\r \x03(\v2#.fairway.admin.v1.DecisionCandidateR\n" +
+	"candidates\x12=\n" +
+	"\battempts\x18\x0e \x03(\v2!.fairway.admin.v1.DecisionAttemptR\battempts\x12\x14\n" +
+	"\x05error\x18\x0f \x01(\tR\x05error\x12\x12\n" +
+	"\x04miss\x18\x10 \x01(\tR\x04miss\x12'\n" +
+	"\x0fmore_candidates\x18\x11 \x01(\rR\x0emoreCandidates\"\xb4\x02\n" +
+	"\x11DecisionCandidate\x12\x18\n" +
+	"\achannel\x18\x01 \x01(\tR\achannel\x12\x18\n" +
+	"\aaccount\x18\x02 \x01(\tR\aaccount\x12\x1a\n" +
+	"\bpriority\x18\x03 \x01(\x05R\bpriority\x12\x14\n" +
+	"\x05share\x18\x04 \x01(\x01R\x05share\x12\x12\n" +
+	"\x04cost\x18\x05 \x01(\x01R\x04cost\x12 \n" +
+	"\vperformance\x18\x06 \x01(\x01R\vperformance\x12\x12\n" +
+	"\x04load\x18\a \x01(\x01R\x04load\x12 \n" +
+	"\vreliability\x18\b \x01(\x01R\vreliability\x12\x14\n" +
+	"\x05vigor\x18\t \x01(\x01R\x05vigor\x12\x1b\n" +
+	"\tin_flight\x18\n" +
+	" \x01(\rR\binFlight\x12\x1a\n" +
+	"\bexcluded\x18\v \x01(\tR\bexcluded\"\xbe\x01\n" +
+	"\x0fDecisionAttempt\x12\x18\n" +
+	"\achannel\x18\x01 \x01(\tR\achannel\x12\x18\n" +
+	"\aaccount\x18\x02 \x01(\tR\aaccount\x12\x16\n" +
+	"\x06picked\x18\x03 \x01(\tR\x06picked\x12\x18\n" +
+	"\averdict\x18\x04 \x01(\tR\averdict\x12\x16\n" +
+	"\x06status\x18\x05 \x01(\x05R\x06status\x12-\n" +
+	"\x04took\x18\x06 \x01(\v2\x19.google.protobuf.DurationR\x04took\"\xd1\x01\n" +
 	"\tCandidate\x12\x18\n" +
 	"\achannel\x18\x01 \x01(\tR\achannel\x12\x18\n" +
 	"\aaccount\x18\x02 \x01(\tR\aaccount\x12\x1a\n" +
@@ -610,31 +1073,41 @@ func file_fairway_admin_v1_diagnostics_proto_rawDescGZIP() []byte {
 }
 
 var file_fairway_admin_v1_diagnostics_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_fairway_admin_v1_diagnostics_proto_msgTypes = make([]protoimpl.MessageInfo, 6)
+var file_fairway_admin_v1_diagnostics_proto_msgTypes = make([]protoimpl.MessageInfo, 9)
 var file_fairway_admin_v1_diagnostics_proto_goTypes = []any{
-	(AccountTest_Cause)(0),      // 0: fairway.admin.v1.AccountTest.Cause
-	(*TestChannelRequest)(nil),  // 1: fairway.admin.v1.TestChannelRequest
-	(*TestChannelResponse)(nil), // 2: fairway.admin.v1.TestChannelResponse
-	(*AccountTest)(nil),         // 3: fairway.admin.v1.AccountTest
-	(*ExplainRequest)(nil),      // 4: fairway.admin.v1.ExplainRequest
-	(*ExplainResponse)(nil),     // 5: fairway.admin.v1.ExplainResponse
-	(*Candidate)(nil),           // 6: fairway.admin.v1.Candidate
-	(*durationpb.Duration)(nil), // 7: google.protobuf.Duration
+	(AccountTest_Cause)(0),        // 0: fairway.admin.v1.AccountTest.Cause
+	(*TestChannelRequest)(nil),    // 1: fairway.admin.v1.TestChannelRequest
+	(*TestChannelResponse)(nil),   // 2: fairway.admin.v1.TestChannelResponse
+	(*AccountTest)(nil),           // 3: fairway.admin.v1.AccountTest
+	(*ExplainRequest)(nil),        // 4: fairway.admin.v1.ExplainRequest
+	(*ExplainResponse)(nil),       // 5: fairway.admin.v1.ExplainResponse
+	(*Decision)(nil),              // 6: fairway.admin.v1.Decision
+	(*DecisionCandidate)(nil),     // 7: fairway.admin.v1.DecisionCandidate
+	(*DecisionAttempt)(nil),       // 8: fairway.admin.v1.DecisionAttempt
+	(*Candidate)(nil),             // 9: fairway.admin.v1.Candidate
+	(*durationpb.Duration)(nil),   // 10: google.protobuf.Duration
+	(*timestamppb.Timestamp)(nil), // 11: google.protobuf.Timestamp
 }
 var file_fairway_admin_v1_diagnostics_proto_depIdxs = []int32{
-	3, // 0: fairway.admin.v1.TestChannelResponse.results:type_name -> fairway.admin.v1.AccountTest
-	0, // 1: fairway.admin.v1.AccountTest.cause:type_name -> fairway.admin.v1.AccountTest.Cause
-	7, // 2: fairway.admin.v1.AccountTest.latency:type_name -> google.protobuf.Duration
-	6, // 3: fairway.admin.v1.ExplainResponse.candidates:type_name -> fairway.admin.v1.Candidate
-	4, // 4: fairway.admin.v1.DiagnosticsService.Explain:input_type -> fairway.admin.v1.ExplainRequest
-	1, // 5: fairway.admin.v1.DiagnosticsService.TestChannel:input_type -> fairway.admin.v1.TestChannelRequest
-	5, // 6: fairway.admin.v1.DiagnosticsService.Explain:output_type -> fairway.admin.v1.ExplainResponse
-	2, // 7: fairway.admin.v1.DiagnosticsService.TestChannel:output_type -> fairway.admin.v1.TestChannelResponse
-	6, // [6:8] is the sub-list for method output_type
-	4, // [4:6] is the sub-list for method input_type
-	4, // [4:4] is the sub-list for extension type_name
-	4, // [4:4] is the sub-list for extension extendee
-	0, // [0:4] is the sub-list for field type_name
+	3,  // 0: fairway.admin.v1.TestChannelResponse.results:type_name -> fairway.admin.v1.AccountTest
+	0,  // 1: fairway.admin.v1.AccountTest.cause:type_name -> fairway.admin.v1.AccountTest.Cause
+	10, // 2: fairway.admin.v1.AccountTest.latency:type_name -> google.protobuf.Duration
+	9,  // 3: fairway.admin.v1.ExplainResponse.candidates:type_name -> fairway.admin.v1.Candidate
+	6,  // 4: fairway.admin.v1.ExplainResponse.decision:type_name -> fairway.admin.v1.Decision
+	11, // 5: fairway.admin.v1.Decision.start_time:type_name -> google.protobuf.Timestamp
+	10, // 6: fairway.admin.v1.Decision.took:type_name -> google.protobuf.Duration
+	7,  // 7: fairway.admin.v1.Decision.candidates:type_name -> fairway.admin.v1.DecisionCandidate
+	8,  // 8: fairway.admin.v1.Decision.attempts:type_name -> fairway.admin.v1.DecisionAttempt
+	10, // 9: fairway.admin.v1.DecisionAttempt.took:type_name -> google.protobuf.Duration
+	4,  // 10: fairway.admin.v1.DiagnosticsService.Explain:input_type -> fairway.admin.v1.ExplainRequest
+	1,  // 11: fairway.admin.v1.DiagnosticsService.TestChannel:input_type -> fairway.admin.v1.TestChannelRequest
+	5,  // 12: fairway.admin.v1.DiagnosticsService.Explain:output_type -> fairway.admin.v1.ExplainResponse
+	2,  // 13: fairway.admin.v1.DiagnosticsService.TestChannel:output_type -> fairway.admin.v1.TestChannelResponse
+	12, // [12:14] is the sub-list for method output_type
+	10, // [10:12] is the sub-list for method input_type
+	10, // [10:10] is the sub-list for extension type_name
+	10, // [10:10] is the sub-list for extension extendee
+	0,  // [0:10] is the sub-list for field type_name
 }
 
 func init() { file_fairway_admin_v1_diagnostics_proto_init() }
@@ -648,7 +1121,7 @@ func file_fairway_admin_v1_diagnostics_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_fairway_admin_v1_diagnostics_proto_rawDesc), len(file_fairway_admin_v1_diagnostics_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   6,
+			NumMessages:   9,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

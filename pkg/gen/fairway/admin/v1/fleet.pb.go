@@ -8,6 +8,7 @@ package adminv1
 
 import (
 	_ "buf.build/gen/go/bufbuild/protovalidate/protocolbuffers/go/buf/validate"
+	v1 "fairway/pkg/gen/fairway/resource/v1"
 	protoreflect "google.golang.org/protobuf/reflect/protoreflect"
 	protoimpl "google.golang.org/protobuf/runtime/protoimpl"
 	durationpb "google.golang.org/protobuf/types/known/durationpb"
@@ -24,6 +25,537 @@ const (
 	_ = protoimpl.EnforceVersion(protoimpl.MaxVersion - 20)
 )
 
+type GetFleetHealthRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GetFleetHealthRequest) Reset() {
+	*x = GetFleetHealthRequest{}
+	mi := &file_fairway_admin_v1_fleet_proto_msgTypes[0]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GetFleetHealthRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GetFleetHealthRequest) ProtoMessage() {}
+
+func (x *GetFleetHealthRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_fairway_admin_v1_fleet_proto_msgTypes[0]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GetFleetHealthRequest.ProtoReflect.Descriptor instead.
+func (*GetFleetHealthRequest) Descriptor() ([]byte, []int) {
+	return file_fairway_admin_v1_fleet_proto_rawDescGZIP(), []int{0}
+}
+
+type GetFleetHealthResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Health        *FleetHealth           `protobuf:"bytes,1,opt,name=health,proto3" json:"health,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GetFleetHealthResponse) Reset() {
+	*x = GetFleetHealthResponse{}
+	mi := &file_fairway_admin_v1_fleet_proto_msgTypes[1]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GetFleetHealthResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GetFleetHealthResponse) ProtoMessage() {}
+
+func (x *GetFleetHealthResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_fairway_admin_v1_fleet_proto_msgTypes[1]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GetFleetHealthResponse.ProtoReflect.Descriptor instead.
+func (*GetFleetHealthResponse) Descriptor() ([]byte, []int) {
+	return file_fairway_admin_v1_fleet_proto_rawDescGZIP(), []int{1}
+}
+
+func (x *GetFleetHealthResponse) GetHealth() *FleetHealth {
+	if x != nil {
+		return x.Health
+	}
+	return nil
+}
+
+// FleetHealth is the leader's view.
+type FleetHealth struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Time  *timestamppb.Timestamp `protobuf:"bytes,1,opt,name=time,proto3" json:"time,omitempty"`
+	// Id of the replica that leads.
+	Leader       string                 `protobuf:"bytes,2,opt,name=leader,proto3" json:"leader,omitempty"`
+	LeadingSince *timestamppb.Timestamp `protobuf:"bytes,3,opt,name=leading_since,json=leadingSince,proto3" json:"leading_since,omitempty"`
+	Proxies      []*ProxyHealth         `protobuf:"bytes,4,rep,name=proxies,proto3" json:"proxies,omitempty"`
+	// By channel and name.
+	Accounts      []*AccountHealthView `protobuf:"bytes,5,rep,name=accounts,proto3" json:"accounts,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *FleetHealth) Reset() {
+	*x = FleetHealth{}
+	mi := &file_fairway_admin_v1_fleet_proto_msgTypes[2]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *FleetHealth) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*FleetHealth) ProtoMessage() {}
+
+func (x *FleetHealth) ProtoReflect() protoreflect.Message {
+	mi := &file_fairway_admin_v1_fleet_proto_msgTypes[2]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use FleetHealth.ProtoReflect.Descriptor instead.
+func (*FleetHealth) Descriptor() ([]byte, []int) {
+	return file_fairway_admin_v1_fleet_proto_rawDescGZIP(), []int{2}
+}
+
+func (x *FleetHealth) GetTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.Time
+	}
+	return nil
+}
+
+func (x *FleetHealth) GetLeader() string {
+	if x != nil {
+		return x.Leader
+	}
+	return ""
+}
+
+func (x *FleetHealth) GetLeadingSince() *timestamppb.Timestamp {
+	if x != nil {
+		return x.LeadingSince
+	}
+	return nil
+}
+
+func (x *FleetHealth) GetProxies() []*ProxyHealth {
+	if x != nil {
+		return x.Proxies
+	}
+	return nil
+}
+
+func (x *FleetHealth) GetAccounts() []*AccountHealthView {
+	if x != nil {
+		return x.Accounts
+	}
+	return nil
+}
+
+// ProxyHealth is one proxy that reports. Counters are since it started; rates are per second, over the last ten.
+type ProxyHealth struct {
+	state    protoimpl.MessageState `protogen:"open.v1"`
+	Id       string                 `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
+	Hostname string                 `protobuf:"bytes,2,opt,name=hostname,proto3" json:"hostname,omitempty"`
+	// Since its last report.
+	Age             *durationpb.Duration `protobuf:"bytes,3,opt,name=age,proto3" json:"age,omitempty"`
+	Uptime          *durationpb.Duration `protobuf:"bytes,4,opt,name=uptime,proto3" json:"uptime,omitempty"`
+	Requests        uint64               `protobuf:"varint,5,opt,name=requests,proto3" json:"requests,omitempty"`
+	Failures        uint64               `protobuf:"varint,6,opt,name=failures,proto3" json:"failures,omitempty"`
+	Unavailable     uint64               `protobuf:"varint,7,opt,name=unavailable,proto3" json:"unavailable,omitempty"`
+	Attempts        uint64               `protobuf:"varint,8,opt,name=attempts,proto3" json:"attempts,omitempty"`
+	AttemptFailures uint64               `protobuf:"varint,9,opt,name=attempt_failures,json=attemptFailures,proto3" json:"attempt_failures,omitempty"`
+	Retries         uint64               `protobuf:"varint,10,opt,name=retries,proto3" json:"retries,omitempty"`
+	Spilled         uint64               `protobuf:"varint,11,opt,name=spilled,proto3" json:"spilled,omitempty"`
+	Panicked        uint64               `protobuf:"varint,12,opt,name=panicked,proto3" json:"panicked,omitempty"`
+	MissedFound     uint64               `protobuf:"varint,13,opt,name=missed_found,json=missedFound,proto3" json:"missed_found,omitempty"`
+	MissedFinal     uint64               `protobuf:"varint,14,opt,name=missed_final,json=missedFinal,proto3" json:"missed_final,omitempty"`
+	Hedges          uint64               `protobuf:"varint,15,opt,name=hedges,proto3" json:"hedges,omitempty"`
+	Throttled       uint64               `protobuf:"varint,16,opt,name=throttled,proto3" json:"throttled,omitempty"`
+	InFlight        uint64               `protobuf:"varint,17,opt,name=in_flight,json=inFlight,proto3" json:"in_flight,omitempty"`
+	InputTokens     uint64               `protobuf:"varint,18,opt,name=input_tokens,json=inputTokens,proto3" json:"input_tokens,omitempty"`
+	OutputTokens    uint64               `protobuf:"varint,19,opt,name=output_tokens,json=outputTokens,proto3" json:"output_tokens,omitempty"`
+	RequestRate     float64              `protobuf:"fixed64,20,opt,name=request_rate,json=requestRate,proto3" json:"request_rate,omitempty"`
+	FailureRate     float64              `protobuf:"fixed64,21,opt,name=failure_rate,json=failureRate,proto3" json:"failure_rate,omitempty"`
+	// What it has applied; 0 = not known to the replica that answers.
+	Revision      int64 `protobuf:"varint,22,opt,name=revision,proto3" json:"revision,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ProxyHealth) Reset() {
+	*x = ProxyHealth{}
+	mi := &file_fairway_admin_v1_fleet_proto_msgTypes[3]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ProxyHealth) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ProxyHealth) ProtoMessage() {}
+
+func (x *ProxyHealth) ProtoReflect() protoreflect.Message {
+	mi := &file_fairway_admin_v1_fleet_proto_msgTypes[3]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ProxyHealth.ProtoReflect.Descriptor instead.
+func (*ProxyHealth) Descriptor() ([]byte, []int) {
+	return file_fairway_admin_v1_fleet_proto_rawDescGZIP(), []int{3}
+}
+
+func (x *ProxyHealth) GetId() string {
+	if x != nil {
+		return x.Id
+	}
+	return ""
+}
+
+func (x *ProxyHealth) GetHostname() string {
+	if x != nil {
+		return x.Hostname
+	}
+	return ""
+}
+
+func (x *ProxyHealth) GetAge() *durationpb.Duration {
+	if x != nil {
+		return x.Age
+	}
+	return nil
+}
+
+func (x *ProxyHealth) GetUptime() *durationpb.Duration {
+	if x != nil {
+		return x.Uptime
+	}
+	return nil
+}
+
+func (x *ProxyHealth) GetRequests() uint64 {
+	if x != nil {
+		return x.Requests
+	}
+	return 0
+}
+
+func (x *ProxyHealth) GetFailures() uint64 {
+	if x != nil {
+		return x.Failures
+	}
+	return 0
+}
+
+func (x *ProxyHealth) GetUnavailable() uint64 {
+	if x != nil {
+		return x.Unavailable
+	}
+	return 0
+}
+
+func (x *ProxyHealth) GetAttempts() uint64 {
+	if x != nil {
+		return x.Attempts
+	}
+	return 0
+}
+
+func (x *ProxyHealth) GetAttemptFailures() uint64 {
+	if x != nil {
+		return x.AttemptFailures
+	}
+	return 0
+}
+
+func (x *ProxyHealth) GetRetries() uint64 {
+	if x != nil {
+		return x.Retries
+	}
+	return 0
+}
+
+func (x *ProxyHealth) GetSpilled() uint64 {
+	if x != nil {
+		return x.Spilled
+	}
+	return 0
+}
+
+func (x *ProxyHealth) GetPanicked() uint64 {
+	if x != nil {
+		return x.Panicked
+	}
+	return 0
+}
+
+func (x *ProxyHealth) GetMissedFound() uint64 {
+	if x != nil {
+		return x.MissedFound
+	}
+	return 0
+}
+
+func (x *ProxyHealth) GetMissedFinal() uint64 {
+	if x != nil {
+		return x.MissedFinal
+	}
+	return 0
+}
+
+func (x *ProxyHealth) GetHedges() uint64 {
+	if x != nil {
+		return x.Hedges
+	}
+	return 0
+}
+
+func (x *ProxyHealth) GetThrottled() uint64 {
+	if x != nil {
+		return x.Throttled
+	}
+	return 0
+}
+
+func (x *ProxyHealth) GetInFlight() uint64 {
+	if x != nil {
+		return x.InFlight
+	}
+	return 0
+}
+
+func (x *ProxyHealth) GetInputTokens() uint64 {
+	if x != nil {
+		return x.InputTokens
+	}
+	return 0
+}
+
+func (x *ProxyHealth) GetOutputTokens() uint64 {
+	if x != nil {
+		return x.OutputTokens
+	}
+	return 0
+}
+
+func (x *ProxyHealth) GetRequestRate() float64 {
+	if x != nil {
+		return x.RequestRate
+	}
+	return 0
+}
+
+func (x *ProxyHealth) GetFailureRate() float64 {
+	if x != nil {
+		return x.FailureRate
+	}
+	return 0
+}
+
+func (x *ProxyHealth) GetRevision() int64 {
+	if x != nil {
+		return x.Revision
+	}
+	return 0
+}
+
+// AccountHealthView is one account in the fleet.
+type AccountHealthView struct {
+	state   protoimpl.MessageState `protogen:"open.v1"`
+	Id      string                 `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
+	Name    string                 `protobuf:"bytes,2,opt,name=name,proto3" json:"name,omitempty"`
+	Channel string                 `protobuf:"bytes,3,opt,name=channel,proto3" json:"channel,omitempty"`
+	Health  *v1.AccountHealth      `protobuf:"bytes,4,opt,name=health,proto3" json:"health,omitempty"`
+	// Attempts under way.
+	InFlight uint64 `protobuf:"varint,5,opt,name=in_flight,json=inFlight,proto3" json:"in_flight,omitempty"`
+	// In the window.
+	Ok     uint64 `protobuf:"varint,6,opt,name=ok,proto3" json:"ok,omitempty"`
+	Failed uint64 `protobuf:"varint,7,opt,name=failed,proto3" json:"failed,omitempty"`
+	// Per second, over the last ten seconds.
+	RequestRate float64 `protobuf:"fixed64,8,opt,name=request_rate,json=requestRate,proto3" json:"request_rate,omitempty"`
+	// Median and 95th percentile of the time to the first byte in the window; absent = no answers.
+	TtftP50 *durationpb.Duration `protobuf:"bytes,9,opt,name=ttft_p50,json=ttftP50,proto3" json:"ttft_p50,omitempty"`
+	TtftP95 *durationpb.Duration `protobuf:"bytes,10,opt,name=ttft_p95,json=ttftP95,proto3" json:"ttft_p95,omitempty"`
+	// What is left of the provider's limits; absent = not known.
+	Headroom *float64 `protobuf:"fixed64,11,opt,name=headroom,proto3,oneof" json:"headroom,omitempty"`
+	// Model families that rest here, with how long.
+	RestingFamilies map[string]*durationpb.Duration `protobuf:"bytes,12,rep,name=resting_families,json=restingFamilies,proto3" json:"resting_families,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
+	// Share of its weight that it gets while it comes back, 0 to 1; 0 = it is not coming back.
+	SlowStart float64 `protobuf:"fixed64,13,opt,name=slow_start,json=slowStart,proto3" json:"slow_start,omitempty"`
+	// Failures by reason, in the window.
+	Faults        map[string]uint64 `protobuf:"bytes,14,rep,name=faults,proto3" json:"faults,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"varint,2,opt,name=value"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *AccountHealthView) Reset() {
+	*x = AccountHealthView{}
+	mi := &file_fairway_admin_v1_fleet_proto_msgTypes[4]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *AccountHealthView) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*AccountHealthView) ProtoMessage() {}
+
+func (x *AccountHealthView) ProtoReflect() protoreflect.Message {
+	mi := &file_fairway_admin_v1_fleet_proto_msgTypes[4]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use AccountHealthView.ProtoReflect.Descriptor instead.
+func (*AccountHealthView) Descriptor() ([]byte, []int) {
+	return file_fairway_admin_v1_fleet_proto_rawDescGZIP(), []int{4}
+}
+
+func (x *AccountHealthView) GetId() string {
+	if x != nil {
+		return x.Id
+	}
+	return ""
+}
+
+func (x *AccountHealthView) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *AccountHealthView) GetChannel() string {
+	if x != nil {
+		return x.Channel
+	}
+	return ""
+}
+
+func (x *AccountHealthView) GetHealth() *v1.AccountHealth {
+	if x != nil {
+		return x.Health
+	}
+	return nil
+}
+
+func (x *AccountHealthView) GetInFlight() uint64 {
+	if x != nil {
+		return x.InFlight
+	}
+	return 0
+}
+
+func (x *AccountHealthView) GetOk() uint64 {
+	if x != nil {
+		return x.Ok
+	}
+	return 0
+}
+
+func (x *AccountHealthView) GetFailed() uint64 {
+	if x != nil {
+		return x.Failed
+	}
+	return 0
+}
+
+func (x *AccountHealthView) GetRequestRate() float64 {
+	if x != nil {
+		return x.RequestRate
+	}
+	return 0
+}
+
+func (x *AccountHealthView) GetTtftP50() *durationpb.Duration {
+	if x != nil {
+		return x.TtftP50
+	}
+	return nil
+}
+
+func (x *AccountHealthView) GetTtftP95() *durationpb.Duration {
+	if x != nil {
+		return x.TtftP95
+	}
+	return nil
+}
+
+func (x *AccountHealthView) GetHeadroom() float64 {
+	if x != nil && x.Headroom != nil {
+		return *x.Headroom
+	}
+	return 0
+}
+
+func (x *AccountHealthView) GetRestingFamilies() map[string]*durationpb.Duration {
+	if x != nil {
+		return x.RestingFamilies
+	}
+	return nil
+}
+
+func (x *AccountHealthView) GetSlowStart() float64 {
+	if x != nil {
+		return x.SlowStart
+	}
+	return 0
+}
+
+func (x *AccountHealthView) GetFaults() map[string]uint64 {
+	if x != nil {
+		return x.Faults
+	}
+	return nil
+}
+
 type GetStatusRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	unknownFields protoimpl.UnknownFields
@@ -32,7 +564,7 @@ type GetStatusRequest struct {
 
 func (x *GetStatusRequest) Reset() {
 	*x = GetStatusRequest{}
-	mi := &file_fairway_admin_v1_fleet_proto_msgTypes[0]
+	mi := &file_fairway_admin_v1_fleet_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -44,7 +576,7 @@ func (x *GetStatusRequest) String() string {
 func (*GetStatusRequest) ProtoMessage() {}
 
 func (x *GetStatusRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_fairway_admin_v1_fleet_proto_msgTypes[0]
+	mi := &file_fairway_admin_v1_fleet_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -57,7 +589,7 @@ func (x *GetStatusRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetStatusRequest.ProtoReflect.Descriptor instead.
 func (*GetStatusRequest) Descriptor() ([]byte, []int) {
-	return file_fairway_admin_v1_fleet_proto_rawDescGZIP(), []int{0}
+	return file_fairway_admin_v1_fleet_proto_rawDescGZIP(), []int{5}
 }
 
 type GetStatusResponse struct {
@@ -74,7 +606,7 @@ type GetStatusResponse struct {
 
 func (x *GetStatusResponse) Reset() {
 	*x = GetStatusResponse{}
-	mi := &file_fairway_admin_v1_fleet_proto_msgTypes[1]
+	mi := &file_fairway_admin_v1_fleet_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -86,7 +618,7 @@ func (x *GetStatusResponse) String() string {
 func (*GetStatusResponse) ProtoMessage() {}
 
 func (x *GetStatusResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_fairway_admin_v1_fleet_proto_msgTypes[1]
+	mi := &file_fairway_admin_v1_fleet_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -99,7 +631,7 @@ func (x *GetStatusResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetStatusResponse.ProtoReflect.Descriptor instead.
 func (*GetStatusResponse) Descriptor() ([]byte, []int) {
-	return file_fairway_admin_v1_fleet_proto_rawDescGZIP(), []int{1}
+	return file_fairway_admin_v1_fleet_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *GetStatusResponse) GetLineage() string {
@@ -152,7 +684,7 @@ type Replica struct {
 
 func (x *Replica) Reset() {
 	*x = Replica{}
-	mi := &file_fairway_admin_v1_fleet_proto_msgTypes[2]
+	mi := &file_fairway_admin_v1_fleet_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -164,7 +696,7 @@ func (x *Replica) String() string {
 func (*Replica) ProtoMessage() {}
 
 func (x *Replica) ProtoReflect() protoreflect.Message {
-	mi := &file_fairway_admin_v1_fleet_proto_msgTypes[2]
+	mi := &file_fairway_admin_v1_fleet_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -177,7 +709,7 @@ func (x *Replica) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Replica.ProtoReflect.Descriptor instead.
 func (*Replica) Descriptor() ([]byte, []int) {
-	return file_fairway_admin_v1_fleet_proto_rawDescGZIP(), []int{2}
+	return file_fairway_admin_v1_fleet_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *Replica) GetId() string {
@@ -248,7 +780,7 @@ type Proxy struct {
 
 func (x *Proxy) Reset() {
 	*x = Proxy{}
-	mi := &file_fairway_admin_v1_fleet_proto_msgTypes[3]
+	mi := &file_fairway_admin_v1_fleet_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -260,7 +792,7 @@ func (x *Proxy) String() string {
 func (*Proxy) ProtoMessage() {}
 
 func (x *Proxy) ProtoReflect() protoreflect.Message {
-	mi := &file_fairway_admin_v1_fleet_proto_msgTypes[3]
+	mi := &file_fairway_admin_v1_fleet_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -273,7 +805,7 @@ func (x *Proxy) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Proxy.ProtoReflect.Descriptor instead.
 func (*Proxy) Descriptor() ([]byte, []int) {
-	return file_fairway_admin_v1_fleet_proto_rawDescGZIP(), []int{3}
+	return file_fairway_admin_v1_fleet_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *Proxy) GetId() string {
@@ -357,7 +889,7 @@ type Rejection struct {
 
 func (x *Rejection) Reset() {
 	*x = Rejection{}
-	mi := &file_fairway_admin_v1_fleet_proto_msgTypes[4]
+	mi := &file_fairway_admin_v1_fleet_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -369,7 +901,7 @@ func (x *Rejection) String() string {
 func (*Rejection) ProtoMessage() {}
 
 func (x *Rejection) ProtoReflect() protoreflect.Message {
-	mi := &file_fairway_admin_v1_fleet_proto_msgTypes[4]
+	mi := &file_fairway_admin_v1_fleet_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -382,7 +914,7 @@ func (x *Rejection) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Rejection.ProtoReflect.Descriptor instead.
 func (*Rejection) Descriptor() ([]byte, []int) {
-	return file_fairway_admin_v1_fleet_proto_rawDescGZIP(), []int{4}
+	return file_fairway_admin_v1_fleet_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *Rejection) GetKind() string {
@@ -417,7 +949,7 @@ type WaitForRevisionRequest struct {
 
 func (x *WaitForRevisionRequest) Reset() {
 	*x = WaitForRevisionRequest{}
-	mi := &file_fairway_admin_v1_fleet_proto_msgTypes[5]
+	mi := &file_fairway_admin_v1_fleet_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -429,7 +961,7 @@ func (x *WaitForRevisionRequest) String() string {
 func (*WaitForRevisionRequest) ProtoMessage() {}
 
 func (x *WaitForRevisionRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_fairway_admin_v1_fleet_proto_msgTypes[5]
+	mi := &file_fairway_admin_v1_fleet_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -442,7 +974,7 @@ func (x *WaitForRevisionRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WaitForRevisionRequest.ProtoReflect.Descriptor instead.
 func (*WaitForRevisionRequest) Descriptor() ([]byte, []int) {
-	return file_fairway_admin_v1_fleet_proto_rawDescGZIP(), []int{5}
+	return file_fairway_admin_v1_fleet_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *WaitForRevisionRequest) GetRevision() int64 {
@@ -475,7 +1007,7 @@ type WaitForRevisionResponse struct {
 
 func (x *WaitForRevisionResponse) Reset() {
 	*x = WaitForRevisionResponse{}
-	mi := &file_fairway_admin_v1_fleet_proto_msgTypes[6]
+	mi := &file_fairway_admin_v1_fleet_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -487,7 +1019,7 @@ func (x *WaitForRevisionResponse) String() string {
 func (*WaitForRevisionResponse) ProtoMessage() {}
 
 func (x *WaitForRevisionResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_fairway_admin_v1_fleet_proto_msgTypes[6]
+	mi := &file_fairway_admin_v1_fleet_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -500,7 +1032,7 @@ func (x *WaitForRevisionResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WaitForRevisionResponse.ProtoReflect.Descriptor instead.
 func (*WaitForRevisionResponse) Descriptor() ([]byte, []int) {
-	return file_fairway_admin_v1_fleet_proto_rawDescGZIP(), []int{6}
+	return file_fairway_admin_v1_fleet_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *WaitForRevisionResponse) GetApplied() bool {
@@ -551,7 +1083,7 @@ type JoinToken struct {
 
 func (x *JoinToken) Reset() {
 	*x = JoinToken{}
-	mi := &file_fairway_admin_v1_fleet_proto_msgTypes[7]
+	mi := &file_fairway_admin_v1_fleet_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -563,7 +1095,7 @@ func (x *JoinToken) String() string {
 func (*JoinToken) ProtoMessage() {}
 
 func (x *JoinToken) ProtoReflect() protoreflect.Message {
-	mi := &file_fairway_admin_v1_fleet_proto_msgTypes[7]
+	mi := &file_fairway_admin_v1_fleet_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -576,7 +1108,7 @@ func (x *JoinToken) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use JoinToken.ProtoReflect.Descriptor instead.
 func (*JoinToken) Descriptor() ([]byte, []int) {
-	return file_fairway_admin_v1_fleet_proto_rawDescGZIP(), []int{7}
+	return file_fairway_admin_v1_fleet_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *JoinToken) GetId() string {
@@ -647,7 +1179,7 @@ type CreateJoinTokenRequest struct {
 
 func (x *CreateJoinTokenRequest) Reset() {
 	*x = CreateJoinTokenRequest{}
-	mi := &file_fairway_admin_v1_fleet_proto_msgTypes[8]
+	mi := &file_fairway_admin_v1_fleet_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -659,7 +1191,7 @@ func (x *CreateJoinTokenRequest) String() string {
 func (*CreateJoinTokenRequest) ProtoMessage() {}
 
 func (x *CreateJoinTokenRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_fairway_admin_v1_fleet_proto_msgTypes[8]
+	mi := &file_fairway_admin_v1_fleet_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -672,7 +1204,7 @@ func (x *CreateJoinTokenRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateJoinTokenRequest.ProtoReflect.Descriptor instead.
 func (*CreateJoinTokenRequest) Descriptor() ([]byte, []int) {
-	return file_fairway_admin_v1_fleet_proto_rawDescGZIP(), []int{8}
+	return file_fairway_admin_v1_fleet_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *CreateJoinTokenRequest) GetTtl() *durationpb.Duration {
@@ -699,7 +1231,7 @@ type CreateJoinTokenResponse struct {
 
 func (x *CreateJoinTokenResponse) Reset() {
 	*x = CreateJoinTokenResponse{}
-	mi := &file_fairway_admin_v1_fleet_proto_msgTypes[9]
+	mi := &file_fairway_admin_v1_fleet_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -711,7 +1243,7 @@ func (x *CreateJoinTokenResponse) String() string {
 func (*CreateJoinTokenResponse) ProtoMessage() {}
 
 func (x *CreateJoinTokenResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_fairway_admin_v1_fleet_proto_msgTypes[9]
+	mi := &file_fairway_admin_v1_fleet_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -724,7 +1256,7 @@ func (x *CreateJoinTokenResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateJoinTokenResponse.ProtoReflect.Descriptor instead.
 func (*CreateJoinTokenResponse) Descriptor() ([]byte, []int) {
-	return file_fairway_admin_v1_fleet_proto_rawDescGZIP(), []int{9}
+	return file_fairway_admin_v1_fleet_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *CreateJoinTokenResponse) GetJoinToken() *JoinToken {
@@ -749,7 +1281,7 @@ type ListJoinTokensRequest struct {
 
 func (x *ListJoinTokensRequest) Reset() {
 	*x = ListJoinTokensRequest{}
-	mi := &file_fairway_admin_v1_fleet_proto_msgTypes[10]
+	mi := &file_fairway_admin_v1_fleet_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -761,7 +1293,7 @@ func (x *ListJoinTokensRequest) String() string {
 func (*ListJoinTokensRequest) ProtoMessage() {}
 
 func (x *ListJoinTokensRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_fairway_admin_v1_fleet_proto_msgTypes[10]
+	mi := &file_fairway_admin_v1_fleet_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -774,7 +1306,7 @@ func (x *ListJoinTokensRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListJoinTokensRequest.ProtoReflect.Descriptor instead.
 func (*ListJoinTokensRequest) Descriptor() ([]byte, []int) {
-	return file_fairway_admin_v1_fleet_proto_rawDescGZIP(), []int{10}
+	return file_fairway_admin_v1_fleet_proto_rawDescGZIP(), []int{15}
 }
 
 type ListJoinTokensResponse struct {
@@ -786,7 +1318,7 @@ type ListJoinTokensResponse struct {
 
 func (x *ListJoinTokensResponse) Reset() {
 	*x = ListJoinTokensResponse{}
-	mi := &file_fairway_admin_v1_fleet_proto_msgTypes[11]
+	mi := &file_fairway_admin_v1_fleet_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -798,7 +1330,7 @@ func (x *ListJoinTokensResponse) String() string {
 func (*ListJoinTokensResponse) ProtoMessage() {}
 
 func (x *ListJoinTokensResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_fairway_admin_v1_fleet_proto_msgTypes[11]
+	mi := &file_fairway_admin_v1_fleet_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -811,7 +1343,7 @@ func (x *ListJoinTokensResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListJoinTokensResponse.ProtoReflect.Descriptor instead.
 func (*ListJoinTokensResponse) Descriptor() ([]byte, []int) {
-	return file_fairway_admin_v1_fleet_proto_rawDescGZIP(), []int{11}
+	return file_fairway_admin_v1_fleet_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *ListJoinTokensResponse) GetJoinTokens() []*JoinToken {
@@ -830,7 +1362,7 @@ type DeleteJoinTokenRequest struct {
 
 func (x *DeleteJoinTokenRequest) Reset() {
 	*x = DeleteJoinTokenRequest{}
-	mi := &file_fairway_admin_v1_fleet_proto_msgTypes[12]
+	mi := &file_fairway_admin_v1_fleet_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -842,7 +1374,7 @@ func (x *DeleteJoinTokenRequest) String() string {
 func (*DeleteJoinTokenRequest) ProtoMessage() {}
 
 func (x *DeleteJoinTokenRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_fairway_admin_v1_fleet_proto_msgTypes[12]
+	mi := &file_fairway_admin_v1_fleet_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -855,7 +1387,7 @@ func (x *DeleteJoinTokenRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteJoinTokenRequest.ProtoReflect.Descriptor instead.
 func (*DeleteJoinTokenRequest) Descriptor() ([]byte, []int) {
-	return file_fairway_admin_v1_fleet_proto_rawDescGZIP(), []int{12}
+	return file_fairway_admin_v1_fleet_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *DeleteJoinTokenRequest) GetId() string {
@@ -873,7 +1405,7 @@ type DeleteJoinTokenResponse struct {
 
 func (x *DeleteJoinTokenResponse) Reset() {
 	*x = DeleteJoinTokenResponse{}
-	mi := &file_fairway_admin_v1_fleet_proto_msgTypes[13]
+	mi := &file_fairway_admin_v1_fleet_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -885,7 +1417,7 @@ func (x *DeleteJoinTokenResponse) String() string {
 func (*DeleteJoinTokenResponse) ProtoMessage() {}
 
 func (x *DeleteJoinTokenResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_fairway_admin_v1_fleet_proto_msgTypes[13]
+	mi := &file_fairway_admin_v1_fleet_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -898,14 +1430,71 @@ func (x *DeleteJoinTokenResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteJoinTokenResponse.ProtoReflect.Descriptor instead.
 func (*DeleteJoinTokenResponse) Descriptor() ([]byte, []int) {
-	return file_fairway_admin_v1_fleet_proto_rawDescGZIP(), []int{13}
+	return file_fairway_admin_v1_fleet_proto_rawDescGZIP(), []int{18}
 }
 
 var File_fairway_admin_v1_fleet_proto protoreflect.FileDescriptor
 
 const file_fairway_admin_v1_fleet_proto_rawDesc = "" +
 	"\n" +
-	"\x1cfairway/admin/v1/fleet.proto\x12\x10fairway.admin.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\x12\n" +
+	"\x1cfairway/admin/v1/fleet.proto\x12\x10fairway.admin.v1\x1a\x1bbuf/validate/validate.proto\x1a!fairway/resource/v1/account.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\x17\n" +
+	"\x15GetFleetHealthRequest\"O\n" +
+	"\x16GetFleetHealthResponse\x125\n" +
+	"\x06health\x18\x01 \x01(\v2\x1d.fairway.admin.v1.FleetHealthR\x06health\"\x90\x02\n" +
+	"\vFleetHealth\x12.\n" +
+	"\x04time\x18\x01 \x01(\v2\x1a.google.protobuf.TimestampR\x04time\x12\x16\n" +
+	"\x06leader\x18\x02 \x01(\tR\x06leader\x12?\n" +
+	"\rleading_since\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\fleadingSince\x127\n" +
+	"\aproxies\x18\x04 \x03(\v2\x1d.fairway.admin.v1.ProxyHealthR\aproxies\x12?\n" +
+	"\baccounts\x18\x05 \x03(\v2#.fairway.admin.v1.AccountHealthViewR\baccounts\"\xcd\x05\n" +
+	"\vProxyHealth\x12\x0e\n" +
+	"\x02id\x18\x01 \x01(\tR\x02id\x12\x1a\n" +
+	"\bhostname\x18\x02 \x01(\tR\bhostname\x12+\n" +
+	"\x03age\x18\x03 \x01(\v2\x19.google.protobuf.DurationR\x03age\x121\n" +
+	"\x06uptime\x18\x04 \x01(\v2\x19.google.protobuf.DurationR\x06uptime\x12\x1a\n" +
+	"\brequests\x18\x05 \x01(\x04R\brequests\x12\x1a\n" +
+	"\bfailures\x18\x06 \x01(\x04R\bfailures\x12 \n" +
+	"\vunavailable\x18\a \x01(\x04R\vunavailable\x12\x1a\n" +
+	"\battempts\x18\b \x01(\x04R\battempts\x12)\n" +
+	"\x10attempt_failures\x18\t \x01(\x04R\x0fattemptFailures\x12\x18\n" +
+	"\aretries\x18\n" +
+	" \x01(\x04R\aretries\x12\x18\n" +
+	"\aspilled\x18\v \x01(\x04R\aspilled\x12\x1a\n" +
+	"\bpanicked\x18\f \x01(\x04R\bpanicked\x12!\n" +
+	"\fmissed_found\x18\r \x01(\x04R\vmissedFound\x12!\n" +
+	"\fmissed_final\x18\x0e \x01(\x04R\vmissedFinal\x12\x16\n" +
+	"\x06hedges\x18\x0f \x01(\x04R\x06hedges\x12\x1c\n" +
+	"\tthrottled\x18\x10 \x01(\x04R\tthrottled\x12\x1b\n" +
+	"\tin_flight\x18\x11 \x01(\x04R\binFlight\x12!\n" +
+	"\finput_tokens\x18\x12 \x01(\x04R\vinputTokens\x12#\n" +
+	"\routput_tokens\x18\x13 \x01(\x04R\foutputTokens\x12!\n" +
+	"\frequest_rate\x18\x14 \x01(\x01R\vrequestRate\x12!\n" +
+	"\ffailure_rate\x18\x15 \x01(\x01R\vfailureRate\x12\x1a\n" +
+	"\brevision\x18\x16 \x01(\x03R\brevision\"\xf6\x05\n" +
+	"\x11AccountHealthView\x12\x0e\n" +
+	"\x02id\x18\x01 \x01(\tR\x02id\x12\x12\n" +
+	"\x04name\x18\x02 \x01(\tR\x04name\x12\x18\n" +
+	"\achannel\x18\x03 \x01(\tR\achannel\x12:\n" +
+	"\x06health\x18\x04 \x01(\v2\".fairway.resource.v1.AccountHealthR\x06health\x12\x1b\n" +
+	"\tin_flight\x18\x05 \x01(\x04R\binFlight\x12\x0e\n" +
+	"\x02ok\x18\x06 \x01(\x04R\x02ok\x12\x16\n" +
+	"\x06failed\x18\a \x01(\x04R\x06failed\x12!\n" +
+	"\frequest_rate\x18\b \x01(\x01R\vrequestRate\x124\n" +
+	"\bttft_p50\x18\t \x01(\v2\x19.google.protobuf.DurationR\attftP50\x124\n" +
+	"\bttft_p95\x18\n" +
+	" \x01(\v2\x19.google.protobuf.DurationR\attftP95\x12\x1f\n" +
+	"\bheadroom\x18\v \x01(\x01H\x00R\bheadroom\x88\x01\x01\x12c\n" +
+	"\x10resting_families\x18\f \x03(\v28.fairway.admin.v1.AccountHealthView.RestingFamiliesEntryR\x0frestingFamilies\x12\x1d\n" +
+	"\n" +
+	"slow_start\x18\r \x01(\x01R\tslowStart\x12G\n" +
+	"\x06faults\x18\x0e \x03(\v2/.fairway.admin.v1.AccountHealthView.FaultsEntryR\x06faults\x1a]\n" +
+	"\x14RestingFamiliesEntry\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x12/\n" +
+	"\x05value\x18\x02 \x01(\v2\x19.google.protobuf.DurationR\x05value:\x028\x01\x1a9\n" +
+	"\vFaultsEntry\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
+	"\x05value\x18\x02 \x01(\x04R\x05value:\x028\x01B\v\n" +
+	"\t_headroom\"\x12\n" +
 	"\x10GetStatusRequest\"\xe6\x01\n" +
 	"\x11GetStatusResponse\x12\x18\n" +
 	"\alineage\x18\x01 \x01(\tR\alineage\x12\x1a\n" +
@@ -977,13 +1566,14 @@ const file_fairway_admin_v1_fleet_proto_rawDesc = "" +
 	"joinTokens\"3\n" +
 	"\x16DeleteJoinTokenRequest\x12\x19\n" +
 	"\x02id\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18@R\x02id\"\x19\n" +
-	"\x17DeleteJoinTokenResponse2\x90\x04\n" +
+	"\x17DeleteJoinTokenResponse2\xfa\x04\n" +
 	"\fFleetService\x12Y\n" +
 	"\tGetStatus\x12\".fairway.admin.v1.GetStatusRequest\x1a#.fairway.admin.v1.GetStatusResponse\"\x03\x90\x02\x01\x12k\n" +
 	"\x0fWaitForRevision\x12(.fairway.admin.v1.WaitForRevisionRequest\x1a).fairway.admin.v1.WaitForRevisionResponse\"\x03\x90\x02\x01\x12f\n" +
 	"\x0fCreateJoinToken\x12(.fairway.admin.v1.CreateJoinTokenRequest\x1a).fairway.admin.v1.CreateJoinTokenResponse\x12h\n" +
 	"\x0eListJoinTokens\x12'.fairway.admin.v1.ListJoinTokensRequest\x1a(.fairway.admin.v1.ListJoinTokensResponse\"\x03\x90\x02\x01\x12f\n" +
-	"\x0fDeleteJoinToken\x12(.fairway.admin.v1.DeleteJoinTokenRequest\x1a).fairway.admin.v1.DeleteJoinTokenResponseB\xae\x01\n" +
+	"\x0fDeleteJoinToken\x12(.fairway.admin.v1.DeleteJoinTokenRequest\x1a).fairway.admin.v1.DeleteJoinTokenResponse\x12h\n" +
+	"\x0eGetFleetHealth\x12'.fairway.admin.v1.GetFleetHealthRequest\x1a(.fairway.admin.v1.GetFleetHealthResponse\"\x03\x90\x02\x01B\xae\x01\n" +
 	"\x14com.fairway.admin.v1B\n" +
 	"FleetProtoP\x01Z(fairway/pkg/gen/fairway/admin/v1;adminv1\xa2\x02\x03FAX\xaa\x02\x10Fairway.Admin.V1\xca\x02\x10Fairway\\Admin\\V1\xe2\x02\x1cFairway\\Admin\\V1\\GPBMetadata\xea\x02\x12Fairway::Admin::V1b\x06proto3"
 
@@ -999,54 +1589,77 @@ func file_fairway_admin_v1_fleet_proto_rawDescGZIP() []byte {
 	return file_fairway_admin_v1_fleet_proto_rawDescData
 }
 
-var file_fairway_admin_v1_fleet_proto_msgTypes = make([]protoimpl.MessageInfo, 14)
+var file_fairway_admin_v1_fleet_proto_msgTypes = make([]protoimpl.MessageInfo, 21)
 var file_fairway_admin_v1_fleet_proto_goTypes = []any{
-	(*GetStatusRequest)(nil),        // 0: fairway.admin.v1.GetStatusRequest
-	(*GetStatusResponse)(nil),       // 1: fairway.admin.v1.GetStatusResponse
-	(*Replica)(nil),                 // 2: fairway.admin.v1.Replica
-	(*Proxy)(nil),                   // 3: fairway.admin.v1.Proxy
-	(*Rejection)(nil),               // 4: fairway.admin.v1.Rejection
-	(*WaitForRevisionRequest)(nil),  // 5: fairway.admin.v1.WaitForRevisionRequest
-	(*WaitForRevisionResponse)(nil), // 6: fairway.admin.v1.WaitForRevisionResponse
-	(*JoinToken)(nil),               // 7: fairway.admin.v1.JoinToken
-	(*CreateJoinTokenRequest)(nil),  // 8: fairway.admin.v1.CreateJoinTokenRequest
-	(*CreateJoinTokenResponse)(nil), // 9: fairway.admin.v1.CreateJoinTokenResponse
-	(*ListJoinTokensRequest)(nil),   // 10: fairway.admin.v1.ListJoinTokensRequest
-	(*ListJoinTokensResponse)(nil),  // 11: fairway.admin.v1.ListJoinTokensResponse
-	(*DeleteJoinTokenRequest)(nil),  // 12: fairway.admin.v1.DeleteJoinTokenRequest
-	(*DeleteJoinTokenResponse)(nil), // 13: fairway.admin.v1.DeleteJoinTokenResponse
-	(*timestamppb.Timestamp)(nil),   // 14: google.protobuf.Timestamp
-	(*durationpb.Duration)(nil),     // 15: google.protobuf.Duration
+	(*GetFleetHealthRequest)(nil),   // 0: fairway.admin.v1.GetFleetHealthRequest
+	(*GetFleetHealthResponse)(nil),  // 1: fairway.admin.v1.GetFleetHealthResponse
+	(*FleetHealth)(nil),             // 2: fairway.admin.v1.FleetHealth
+	(*ProxyHealth)(nil),             // 3: fairway.admin.v1.ProxyHealth
+	(*AccountHealthView)(nil),       // 4: fairway.admin.v1.AccountHealthView
+	(*GetStatusRequest)(nil),        // 5: fairway.admin.v1.GetStatusRequest
+	(*GetStatusResponse)(nil),       // 6: fairway.admin.v1.GetStatusResponse
+	(*Replica)(nil),                 // 7: fairway.admin.v1.Replica
+	(*Proxy)(nil),                   // 8: fairway.admin.v1.Proxy
+	(*Rejection)(nil),               // 9: fairway.admin.v1.Rejection
+	(*WaitForRevisionRequest)(nil),  // 10: fairway.admin.v1.WaitForRevisionRequest
+	(*WaitForRevisionResponse)(nil), // 11: fairway.admin.v1.WaitForRevisionResponse
+	(*JoinToken)(nil),               // 12: fairway.admin.v1.JoinToken
+	(*CreateJoinTokenRequest)(nil),  // 13: fairway.admin.v1.CreateJoinTokenRequest
+	(*CreateJoinTokenResponse)(nil), // 14: fairway.admin.v1.CreateJoinTokenResponse
+	(*ListJoinTokensRequest)(nil),   // 15: fairway.admin.v1.ListJoinTokensRequest
+	(*ListJoinTokensResponse)(nil),  // 16: fairway.admin.v1.ListJoinTokensResponse
+	(*DeleteJoinTokenRequest)(nil),  // 17: fairway.admin.v1.DeleteJoinTokenRequest
+	(*DeleteJoinTokenResponse)(nil), // 18: fairway.admin.v1.DeleteJoinTokenResponse
+	nil,                             // 19: fairway.admin.v1.AccountHealthView.RestingFamiliesEntry
+	nil,                             // 20: fairway.admin.v1.AccountHealthView.FaultsEntry
+	(*timestamppb.Timestamp)(nil),   // 21: google.protobuf.Timestamp
+	(*durationpb.Duration)(nil),     // 22: google.protobuf.Duration
+	(*v1.AccountHealth)(nil),        // 23: fairway.resource.v1.AccountHealth
 }
 var file_fairway_admin_v1_fleet_proto_depIdxs = []int32{
-	2,  // 0: fairway.admin.v1.GetStatusResponse.replicas:type_name -> fairway.admin.v1.Replica
-	3,  // 1: fairway.admin.v1.GetStatusResponse.proxies:type_name -> fairway.admin.v1.Proxy
-	14, // 2: fairway.admin.v1.Replica.start_time:type_name -> google.protobuf.Timestamp
-	14, // 3: fairway.admin.v1.Proxy.connect_time:type_name -> google.protobuf.Timestamp
-	15, // 4: fairway.admin.v1.Proxy.apply_lag:type_name -> google.protobuf.Duration
-	4,  // 5: fairway.admin.v1.Proxy.rejections:type_name -> fairway.admin.v1.Rejection
-	15, // 6: fairway.admin.v1.WaitForRevisionRequest.timeout:type_name -> google.protobuf.Duration
-	3,  // 7: fairway.admin.v1.WaitForRevisionResponse.behind:type_name -> fairway.admin.v1.Proxy
-	14, // 8: fairway.admin.v1.JoinToken.create_time:type_name -> google.protobuf.Timestamp
-	14, // 9: fairway.admin.v1.JoinToken.expire_time:type_name -> google.protobuf.Timestamp
-	15, // 10: fairway.admin.v1.CreateJoinTokenRequest.ttl:type_name -> google.protobuf.Duration
-	7,  // 11: fairway.admin.v1.CreateJoinTokenResponse.join_token:type_name -> fairway.admin.v1.JoinToken
-	7,  // 12: fairway.admin.v1.ListJoinTokensResponse.join_tokens:type_name -> fairway.admin.v1.JoinToken
-	0,  // 13: fairway.admin.v1.FleetService.GetStatus:input_type -> fairway.admin.v1.GetStatusRequest
-	5,  // 14: fairway.admin.v1.FleetService.WaitForRevision:input_type -> fairway.admin.v1.WaitForRevisionRequest
-	8,  // 15: fairway.admin.v1.FleetService.CreateJoinToken:input_type -> fairway.admin.v1.CreateJoinTokenRequest
-	10, // 16: fairway.admin.v1.FleetService.ListJoinTokens:input_type -> fairway.admin.v1.ListJoinTokensRequest
-	12, // 17: fairway.admin.v1.FleetService.DeleteJoinToken:input_type -> fairway.admin.v1.DeleteJoinTokenRequest
-	1,  // 18: fairway.admin.v1.FleetService.GetStatus:output_type -> fairway.admin.v1.GetStatusResponse
-	6,  // 19: fairway.admin.v1.FleetService.WaitForRevision:output_type -> fairway.admin.v1.WaitForRevisionResponse
-	9,  // 20: fairway.admin.v1.FleetService.CreateJoinToken:output_type -> fairway.admin.v1.CreateJoinTokenResponse
-	11, // 21: fairway.admin.v1.FleetService.ListJoinTokens:output_type -> fairway.admin.v1.ListJoinTokensResponse
-	13, // 22: fairway.admin.v1.FleetService.DeleteJoinToken:output_type -> fairway.admin.v1.DeleteJoinTokenResponse
-	18, // [18:23] is the sub-list for method output_type
-	13, // [13:18] is the sub-list for method input_type
-	13, // [13:13] is the sub-list for extension type_name
-	13, // [13:13] is the sub-list for extension extendee
-	0,  // [0:13] is the sub-list for field type_name
+	2,  // 0: fairway.admin.v1.GetFleetHealthResponse.health:type_name -> fairway.admin.v1.FleetHealth
+	21, // 1: fairway.admin.v1.FleetHealth.time:type_name -> google.protobuf.Timestamp
+	21, // 2: fairway.admin.v1.FleetHealth.leading_since:type_name -> google.protobuf.Timestamp
+	3,  // 3: fairway.admin.v1.FleetHealth.proxies:type_name -> fairway.admin.v1.ProxyHealth
+	4,  // 4: fairway.admin.v1.FleetHealth.accounts:type_name -> fairway.admin.v1.AccountHealthView
+	22, // 5: fairway.admin.v1.ProxyHealth.age:type_name -> google.protobuf.Duration
+	22, // 6: fairway.admin.v1.ProxyHealth.uptime:type_name -> google.protobuf.Duration
+	23, // 7: fairway.admin.v1.AccountHealthView.health:type_name -> fairway.resource.v1.AccountHealth
+	22, // 8: fairway.admin.v1.AccountHealthView.ttft_p50:type_name -> google.protobuf.Duration
+	22, // 9: fairway.admin.v1.AccountHealthView.ttft_p95:type_name -> google.protobuf.Duration
+	19, // 10: fairway.admin.v1.AccountHealthView.resting_families:type_name -> fairway.admin.v1.AccountHealthView.RestingFamiliesEntry
+	20, // 11: fairway.admin.v1.AccountHealthView.faults:type_name -> fairway.admin.v1.AccountHealthView.FaultsEntry
+	7,  // 12: fairway.admin.v1.GetStatusResponse.replicas:type_name -> fairway.admin.v1.Replica
+	8,  // 13: fairway.admin.v1.GetStatusResponse.proxies:type_name -> fairway.admin.v1.Proxy
+	21, // 14: fairway.admin.v1.Replica.start_time:type_name -> google.protobuf.Timestamp
+	21, // 15: fairway.admin.v1.Proxy.connect_time:type_name -> google.protobuf.Timestamp
+	22, // 16: fairway.admin.v1.Proxy.apply_lag:type_name -> google.protobuf.Duration
+	9,  // 17: fairway.admin.v1.Proxy.rejections:type_name -> fairway.admin.v1.Rejection
+	22, // 18: fairway.admin.v1.WaitForRevisionRequest.timeout:type_name -> google.protobuf.Duration
+	8,  // 19: fairway.admin.v1.WaitForRevisionResponse.behind:type_name -> fairway.admin.v1.Proxy
+	21, // 20: fairway.admin.v1.JoinToken.create_time:type_name -> google.protobuf.Timestamp
+	21, // 21: fairway.admin.v1.JoinToken.expire_time:type_name -> google.protobuf.Timestamp
+	22, // 22: fairway.admin.v1.CreateJoinTokenRequest.ttl:type_name -> google.protobuf.Duration
+	12, // 23: fairway.admin.v1.CreateJoinTokenResponse.join_token:type_name -> fairway.admin.v1.JoinToken
+	12, // 24: fairway.admin.v1.ListJoinTokensResponse.join_tokens:type_name -> fairway.admin.v1.JoinToken
+	22, // 25: fairway.admin.v1.AccountHealthView.RestingFamiliesEntry.value:type_name -> google.protobuf.Duration
+	5,  // 26: fairway.admin.v1.FleetService.GetStatus:input_type -> fairway.admin.v1.GetStatusRequest
+	10, // 27: fairway.admin.v1.FleetService.WaitForRevision:input_type -> fairway.admin.v1.WaitForRevisionRequest
+	13, // 28: fairway.admin.v1.FleetService.CreateJoinToken:input_type -> fairway.admin.v1.CreateJoinTokenRequest
+	15, // 29: fairway.admin.v1.FleetService.ListJoinTokens:input_type -> fairway.admin.v1.ListJoinTokensRequest
+	17, // 30: fairway.admin.v1.FleetService.DeleteJoinToken:input_type -> fairway.admin.v1.DeleteJoinTokenRequest
+	0,  // 31: fairway.admin.v1.FleetService.GetFleetHealth:input_type -> fairway.admin.v1.GetFleetHealthRequest
+	6,  // 32: fairway.admin.v1.FleetService.GetStatus:output_type -> fairway.admin.v1.GetStatusResponse
+	11, // 33: fairway.admin.v1.FleetService.WaitForRevision:output_type -> fairway.admin.v1.WaitForRevisionResponse
+	14, // 34: fairway.admin.v1.FleetService.CreateJoinToken:output_type -> fairway.admin.v1.CreateJoinTokenResponse
+	16, // 35: fairway.admin.v1.FleetService.ListJoinTokens:output_type -> fairway.admin.v1.ListJoinTokensResponse
+	18, // 36: fairway.admin.v1.FleetService.DeleteJoinToken:output_type -> fairway.admin.v1.DeleteJoinTokenResponse
+	1,  // 37: fairway.admin.v1.FleetService.GetFleetHealth:output_type -> fairway.admin.v1.GetFleetHealthResponse
+	32, // [32:38] is the sub-list for method output_type
+	26, // [26:32] is the sub-list for method input_type
+	26, // [26:26] is the sub-list for extension type_name
+	26, // [26:26] is the sub-list for extension extendee
+	0,  // [0:26] is the sub-list for field type_name
 }
 
 func init() { file_fairway_admin_v1_fleet_proto_init() }
@@ -1054,13 +1667,14 @@ func file_fairway_admin_v1_fleet_proto_init() {
 	if File_fairway_admin_v1_fleet_proto != nil {
 		return
 	}
+	file_fairway_admin_v1_fleet_proto_msgTypes[4].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_fairway_admin_v1_fleet_proto_rawDesc), len(file_fairway_admin_v1_fleet_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   14,
+			NumMessages:   21,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -10,6 +10,8 @@ import (
 	_ "buf.build/gen/go/bufbuild/protovalidate/protocolbuffers/go/buf/validate"
 	protoreflect "google.golang.org/protobuf/reflect/protoreflect"
 	protoimpl "google.golang.org/protobuf/runtime/protoimpl"
+	durationpb "google.golang.org/protobuf/types/known/durationpb"
+	timestamppb "google.golang.org/protobuf/types/known/timestamppb"
 	reflect "reflect"
 	sync "sync"
 	unsafe "unsafe"
@@ -21,6 +23,66 @@ const (
 	// Verify that runtime/protoimpl is sufficiently up-to-date.
 	_ = protoimpl.EnforceVersion(protoimpl.MaxVersion - 20)
 )
+
+// HealthState is where an account's breaker stands.
+type HealthState int32
+
+const (
+	HealthState_HEALTH_STATE_UNSPECIFIED HealthState = 0
+	// It serves.
+	HealthState_HEALTH_STATE_CLOSED HealthState = 1
+	// It rests until AccountHealth.until.
+	HealthState_HEALTH_STATE_OPEN HealthState = 2
+	// One request at a time tries whether it serves again.
+	HealthState_HEALTH_STATE_HALF_OPEN HealthState = 3
+	// An operator, or a credential that the provider refused, keeps it out until somebody acts.
+	HealthState_HEALTH_STATE_DISABLED HealthState = 4
+)
+
+// Enum value maps for HealthState.
+var (
+	HealthState_name = map[int32]string{
+		0: "HEALTH_STATE_UNSPECIFIED",
+		1: "HEALTH_STATE_CLOSED",
+		2: "HEALTH_STATE_OPEN",
+		3: "HEALTH_STATE_HALF_OPEN",
+		4: "HEALTH_STATE_DISABLED",
+	}
+	HealthState_value = map[string]int32{
+		"HEALTH_STATE_UNSPECIFIED": 0,
+		"HEALTH_STATE_CLOSED":      1,
+		"HEALTH_STATE_OPEN":        2,
+		"HEALTH_STATE_HALF_OPEN":   3,
+		"HEALTH_STATE_DISABLED":    4,
+	}
+)
+
+func (x HealthState) Enum() *HealthState {
+	p := new(HealthState)
+	*p = x
+	return p
+}
+
+func (x HealthState) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (HealthState) Descriptor() protoreflect.EnumDescriptor {
+	return file_fairway_resource_v1_account_proto_enumTypes[0].Descriptor()
+}
+
+func (HealthState) Type() protoreflect.EnumType {
+	return &file_fairway_resource_v1_account_proto_enumTypes[0]
+}
+
+func (x HealthState) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use HealthState.Descriptor instead.
+func (HealthState) EnumDescriptor() ([]byte, []int) {
+	return file_fairway_resource_v1_account_proto_rawDescGZIP(), []int{0}
+}
 
 // ExchangeMethod is a way to turn a long-lived credential into a short-lived one.
 type ExchangeMethod int32
@@ -66,11 +128,11 @@ func (x ExchangeMethod) String() string {
 }
 
 func (ExchangeMethod) Descriptor() protoreflect.EnumDescriptor {
-	return file_fairway_resource_v1_account_proto_enumTypes[0].Descriptor()
+	return file_fairway_resource_v1_account_proto_enumTypes[1].Descriptor()
 }
 
 func (ExchangeMethod) Type() protoreflect.EnumType {
-	return &file_fairway_resource_v1_account_proto_enumTypes[0]
+	return &file_fairway_resource_v1_account_proto_enumTypes[1]
 }
 
 func (x ExchangeMethod) Number() protoreflect.EnumNumber {
@@ -79,7 +141,7 @@ func (x ExchangeMethod) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use ExchangeMethod.Descriptor instead.
 func (ExchangeMethod) EnumDescriptor() ([]byte, []int) {
-	return file_fairway_resource_v1_account_proto_rawDescGZIP(), []int{0}
+	return file_fairway_resource_v1_account_proto_rawDescGZIP(), []int{1}
 }
 
 // Account is one credential of a channel.
@@ -104,7 +166,19 @@ type Account struct {
 	// How secret becomes what requests carry; absent = requests carry secret itself.
 	Exchange *Exchange `protobuf:"bytes,9,opt,name=exchange,proto3" json:"exchange,omitempty"`
 	// Of PROVIDER_BEDROCK with SigV4: the access key's id; secret is the secret access key. Empty = secret is a bearer key.
-	AccessKeyId   string `protobuf:"bytes,10,opt,name=access_key_id,json=accessKeyId,proto3" json:"access_key_id,omitempty"`
+	AccessKeyId string `protobuf:"bytes,10,opt,name=access_key_id,json=accessKeyId,proto3" json:"access_key_id,omitempty"`
+	// Requests at once, over the whole fleet; 0 = no cap.
+	Concurrency uint32 `protobuf:"varint,11,opt,name=concurrency,proto3" json:"concurrency,omitempty"`
+	// Requests per minute that the provider's plan allows, over the whole fleet; 0 = no cap.
+	Rpm uint32 `protobuf:"varint,12,opt,name=rpm,proto3" json:"rpm,omitempty"`
+	// Tokens per minute that the provider's plan allows, over the whole fleet; 0 = no cap.
+	Tpm uint64 `protobuf:"varint,13,opt,name=tpm,proto3" json:"tpm,omitempty"`
+	// New requests go elsewhere; what only this account can serve, such as a response that it made, still comes.
+	Unschedulable bool `protobuf:"varint,14,opt,name=unschedulable,proto3" json:"unschedulable,omitempty"`
+	// A usage window of the provider's plan, such as five hours of a subscription.
+	SessionWindow *SessionWindow `protobuf:"bytes,15,opt,name=session_window,json=sessionWindow,proto3" json:"session_window,omitempty"`
+	// Output only: how the account is.
+	Health        *AccountHealth `protobuf:"bytes,16,opt,name=health,proto3" json:"health,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -209,6 +283,192 @@ func (x *Account) GetAccessKeyId() string {
 	return ""
 }
 
+func (x *Account) GetConcurrency() uint32 {
+	if x != nil {
+		return x.Concurrency
+	}
+	return 0
+}
+
+func (x *Account) GetRpm() uint32 {
+	if x != nil {
+		return x.Rpm
+	}
+	return 0
+}
+
+func (x *Account) GetTpm() uint64 {
+	if x != nil {
+		return x.Tpm
+	}
+	return 0
+}
+
+func (x *Account) GetUnschedulable() bool {
+	if x != nil {
+		return x.Unschedulable
+	}
+	return false
+}
+
+func (x *Account) GetSessionWindow() *SessionWindow {
+	if x != nil {
+		return x.SessionWindow
+	}
+	return nil
+}
+
+func (x *Account) GetHealth() *AccountHealth {
+	if x != nil {
+		return x.Health
+	}
+	return nil
+}
+
+// SessionWindow opens with the first request after the one before has ended.
+type SessionWindow struct {
+	state  protoimpl.MessageState `protogen:"open.v1"`
+	Length *durationpb.Duration   `protobuf:"bytes,1,opt,name=length,proto3" json:"length,omitempty"`
+	// Requests in one window, after which the account rests until its end; 0 = no cap.
+	MaxRequests uint64 `protobuf:"varint,2,opt,name=max_requests,json=maxRequests,proto3" json:"max_requests,omitempty"`
+	// Tokens likewise.
+	MaxTokens     uint64 `protobuf:"varint,3,opt,name=max_tokens,json=maxTokens,proto3" json:"max_tokens,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SessionWindow) Reset() {
+	*x = SessionWindow{}
+	mi := &file_fairway_resource_v1_account_proto_msgTypes[1]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SessionWindow) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SessionWindow) ProtoMessage() {}
+
+func (x *SessionWindow) ProtoReflect() protoreflect.Message {
+	mi := &file_fairway_resource_v1_account_proto_msgTypes[1]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SessionWindow.ProtoReflect.Descriptor instead.
+func (*SessionWindow) Descriptor() ([]byte, []int) {
+	return file_fairway_resource_v1_account_proto_rawDescGZIP(), []int{1}
+}
+
+func (x *SessionWindow) GetLength() *durationpb.Duration {
+	if x != nil {
+		return x.Length
+	}
+	return nil
+}
+
+func (x *SessionWindow) GetMaxRequests() uint64 {
+	if x != nil {
+		return x.MaxRequests
+	}
+	return 0
+}
+
+func (x *SessionWindow) GetMaxTokens() uint64 {
+	if x != nil {
+		return x.MaxTokens
+	}
+	return 0
+}
+
+// AccountHealth says how an account is, and why.
+type AccountHealth struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	State HealthState            `protobuf:"varint,1,opt,name=state,proto3,enum=fairway.resource.v1.HealthState" json:"state,omitempty"`
+	// Why it is not closed, or how it became closed: "rate_limit", "credential", "consecutive_failures", "operator" and so on.
+	Reason string `protobuf:"bytes,2,opt,name=reason,proto3" json:"reason,omitempty"`
+	// When it is tried again; absent = when somebody acts, or it is closed.
+	Until *timestamppb.Timestamp `protobuf:"bytes,3,opt,name=until,proto3" json:"until,omitempty"`
+	// When the state began; absent = unknown.
+	Since *timestamppb.Timestamp `protobuf:"bytes,4,opt,name=since,proto3" json:"since,omitempty"`
+	// How often in a row its breaker has opened; each time doubles the rest.
+	Opens         uint32 `protobuf:"varint,5,opt,name=opens,proto3" json:"opens,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *AccountHealth) Reset() {
+	*x = AccountHealth{}
+	mi := &file_fairway_resource_v1_account_proto_msgTypes[2]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *AccountHealth) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*AccountHealth) ProtoMessage() {}
+
+func (x *AccountHealth) ProtoReflect() protoreflect.Message {
+	mi := &file_fairway_resource_v1_account_proto_msgTypes[2]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use AccountHealth.ProtoReflect.Descriptor instead.
+func (*AccountHealth) Descriptor() ([]byte, []int) {
+	return file_fairway_resource_v1_account_proto_rawDescGZIP(), []int{2}
+}
+
+func (x *AccountHealth) GetState() HealthState {
+	if x != nil {
+		return x.State
+	}
+	return HealthState_HEALTH_STATE_UNSPECIFIED
+}
+
+func (x *AccountHealth) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+func (x *AccountHealth) GetUntil() *timestamppb.Timestamp {
+	if x != nil {
+		return x.Until
+	}
+	return nil
+}
+
+func (x *AccountHealth) GetSince() *timestamppb.Timestamp {
+	if x != nil {
+		return x.Since
+	}
+	return nil
+}
+
+func (x *AccountHealth) GetOpens() uint32 {
+	if x != nil {
+		return x.Opens
+	}
+	return 0
+}
+
 // Exchange says where and as whom a credential is exchanged. The control plane's leader does it, ahead of expiry, and
 // proxies get only the result.
 type Exchange struct {
@@ -230,7 +490,7 @@ type Exchange struct {
 
 func (x *Exchange) Reset() {
 	*x = Exchange{}
-	mi := &file_fairway_resource_v1_account_proto_msgTypes[1]
+	mi := &file_fairway_resource_v1_account_proto_msgTypes[3]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -242,7 +502,7 @@ func (x *Exchange) String() string {
 func (*Exchange) ProtoMessage() {}
 
 func (x *Exchange) ProtoReflect() protoreflect.Message {
-	mi := &file_fairway_resource_v1_account_proto_msgTypes[1]
+	mi := &file_fairway_resource_v1_account_proto_msgTypes[3]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -255,7 +515,7 @@ func (x *Exchange) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Exchange.ProtoReflect.Descriptor instead.
 func (*Exchange) Descriptor() ([]byte, []int) {
-	return file_fairway_resource_v1_account_proto_rawDescGZIP(), []int{1}
+	return file_fairway_resource_v1_account_proto_rawDescGZIP(), []int{3}
 }
 
 func (x *Exchange) GetMethod() ExchangeMethod {
@@ -304,7 +564,7 @@ var File_fairway_resource_v1_account_proto protoreflect.FileDescriptor
 
 const file_fairway_resource_v1_account_proto_rawDesc = "" +
 	"\n" +
-	"!fairway/resource/v1/account.proto\x12\x13fairway.resource.v1\x1a\x1bbuf/validate/validate.proto\x1a\"fairway/resource/v1/metadata.proto\x1a fairway/resource/v1/secret.proto\"\x95\x04\n" +
+	"!fairway/resource/v1/account.proto\x12\x13fairway.resource.v1\x1a\x1bbuf/validate/validate.proto\x1a\"fairway/resource/v1/metadata.proto\x1a fairway/resource/v1/secret.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xad\x06\n" +
 	"\aAccount\x12A\n" +
 	"\bmetadata\x18\x01 \x01(\v2\x1d.fairway.resource.v1.MetadataB\x06\xbaH\x03\xc8\x01\x01R\bmetadata\x12$\n" +
 	"\achannel\x18\x02 \x01(\tB\n" +
@@ -317,7 +577,25 @@ const file_fairway_resource_v1_account_proto_rawDesc = "" +
 	"\forganization\x18\b \x01(\tB\x12\xbaH\x0fr\r\x18\x80\x012\b^[!-~]*$R\forganization\x129\n" +
 	"\bexchange\x18\t \x01(\v2\x1d.fairway.resource.v1.ExchangeR\bexchange\x126\n" +
 	"\raccess_key_id\x18\n" +
-	" \x01(\tB\x12\xbaH\x0fr\r\x18\x80\x012\b^[!-~]*$R\vaccessKeyId\"\xcc\x02\n" +
+	" \x01(\tB\x12\xbaH\x0fr\r\x18\x80\x012\b^[!-~]*$R\vaccessKeyId\x12+\n" +
+	"\vconcurrency\x18\v \x01(\rB\t\xbaH\x06*\x04\x18\xc0\x84=R\vconcurrency\x12\x1c\n" +
+	"\x03rpm\x18\f \x01(\rB\n" +
+	"\xbaH\a*\x05\x18\x80\xc2\xd7/R\x03rpm\x12\x1e\n" +
+	"\x03tpm\x18\r \x01(\x04B\f\xbaH\t2\a\x18\x80\xa0\x94\xa5\x8d\x1dR\x03tpm\x12$\n" +
+	"\runschedulable\x18\x0e \x01(\bR\runschedulable\x12I\n" +
+	"\x0esession_window\x18\x0f \x01(\v2\".fairway.resource.v1.SessionWindowR\rsessionWindow\x12:\n" +
+	"\x06health\x18\x10 \x01(\v2\".fairway.resource.v1.AccountHealthR\x06health\"\xb8\x01\n" +
+	"\rSessionWindow\x12G\n" +
+	"\x06length\x18\x01 \x01(\v2\x19.google.protobuf.DurationB\x14\xbaH\x11\xc8\x01\x01\xaa\x01\v\"\x05\b\x80\xbd\xa3\x012\x02\b<R\x06length\x12/\n" +
+	"\fmax_requests\x18\x02 \x01(\x04B\f\xbaH\t2\a\x18\x80\xa0\x94\xa5\x8d\x1dR\vmaxRequests\x12-\n" +
+	"\n" +
+	"max_tokens\x18\x03 \x01(\x04B\x0e\xbaH\v2\t\x18\x80\x80\x9a\xa6\xea\xaf\xe3\x01R\tmaxTokens\"\xd9\x01\n" +
+	"\rAccountHealth\x126\n" +
+	"\x05state\x18\x01 \x01(\x0e2 .fairway.resource.v1.HealthStateR\x05state\x12\x16\n" +
+	"\x06reason\x18\x02 \x01(\tR\x06reason\x120\n" +
+	"\x05until\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\x05until\x120\n" +
+	"\x05since\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\x05since\x12\x14\n" +
+	"\x05opens\x18\x05 \x01(\rR\x05opens\"\xcc\x02\n" +
 	"\bExchange\x12G\n" +
 	"\x06method\x18\x01 \x01(\x0e2#.fairway.resource.v1.ExchangeMethodB\n" +
 	"\xbaH\a\x82\x01\x04\x10\x01 \x00R\x06method\x12;\n" +
@@ -325,7 +603,13 @@ const file_fairway_resource_v1_account_proto_rawDesc = "" +
 	"\ttenant_id\x18\x03 \x01(\tB\x1a\xbaH\x17r\x15\x18\x80\x012\x10^[A-Za-z0-9.-]*$R\btenantId\x12/\n" +
 	"\tclient_id\x18\x04 \x01(\tB\x12\xbaH\x0fr\r\x18\x80\x022\b^[!-~]*$R\bclientId\x12&\n" +
 	"\x04role\x18\x05 \x01(\tB\x12\xbaH\x0fr\r\x18\x80\x102\b^[!-~]*$R\x04role\x12(\n" +
-	"\x05scope\x18\x06 \x01(\tB\x12\xbaH\x0fr\r\x18\x80\b2\b^[ -~]*$R\x05scope*\xce\x01\n" +
+	"\x05scope\x18\x06 \x01(\tB\x12\xbaH\x0fr\r\x18\x80\b2\b^[ -~]*$R\x05scope*\x92\x01\n" +
+	"\vHealthState\x12\x1c\n" +
+	"\x18HEALTH_STATE_UNSPECIFIED\x10\x00\x12\x17\n" +
+	"\x13HEALTH_STATE_CLOSED\x10\x01\x12\x15\n" +
+	"\x11HEALTH_STATE_OPEN\x10\x02\x12\x1a\n" +
+	"\x16HEALTH_STATE_HALF_OPEN\x10\x03\x12\x19\n" +
+	"\x15HEALTH_STATE_DISABLED\x10\x04*\xce\x01\n" +
 	"\x0eExchangeMethod\x12\x1f\n" +
 	"\x1bEXCHANGE_METHOD_UNSPECIFIED\x10\x00\x12*\n" +
 	"&EXCHANGE_METHOD_GOOGLE_SERVICE_ACCOUNT\x10\x01\x12'\n" +
@@ -346,26 +630,37 @@ func file_fairway_resource_v1_account_proto_rawDescGZIP() []byte {
 	return file_fairway_resource_v1_account_proto_rawDescData
 }
 
-var file_fairway_resource_v1_account_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_fairway_resource_v1_account_proto_msgTypes = make([]protoimpl.MessageInfo, 2)
+var file_fairway_resource_v1_account_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
+var file_fairway_resource_v1_account_proto_msgTypes = make([]protoimpl.MessageInfo, 4)
 var file_fairway_resource_v1_account_proto_goTypes = []any{
-	(ExchangeMethod)(0), // 0: fairway.resource.v1.ExchangeMethod
-	(*Account)(nil),     // 1: fairway.resource.v1.Account
-	(*Exchange)(nil),    // 2: fairway.resource.v1.Exchange
-	(*Metadata)(nil),    // 3: fairway.resource.v1.Metadata
-	(*Secret)(nil),      // 4: fairway.resource.v1.Secret
+	(HealthState)(0),              // 0: fairway.resource.v1.HealthState
+	(ExchangeMethod)(0),           // 1: fairway.resource.v1.ExchangeMethod
+	(*Account)(nil),               // 2: fairway.resource.v1.Account
+	(*SessionWindow)(nil),         // 3: fairway.resource.v1.SessionWindow
+	(*AccountHealth)(nil),         // 4: fairway.resource.v1.AccountHealth
+	(*Exchange)(nil),              // 5: fairway.resource.v1.Exchange
+	(*Metadata)(nil),              // 6: fairway.resource.v1.Metadata
+	(*Secret)(nil),                // 7: fairway.resource.v1.Secret
+	(*durationpb.Duration)(nil),   // 8: google.protobuf.Duration
+	(*timestamppb.Timestamp)(nil), // 9: google.protobuf.Timestamp
 }
 var file_fairway_resource_v1_account_proto_depIdxs = []int32{
-	3, // 0: fairway.resource.v1.Account.metadata:type_name -> fairway.resource.v1.Metadata
-	4, // 1: fairway.resource.v1.Account.secret:type_name -> fairway.resource.v1.Secret
-	4, // 2: fairway.resource.v1.Account.proxy_secret:type_name -> fairway.resource.v1.Secret
-	2, // 3: fairway.resource.v1.Account.exchange:type_name -> fairway.resource.v1.Exchange
-	0, // 4: fairway.resource.v1.Exchange.method:type_name -> fairway.resource.v1.ExchangeMethod
-	5, // [5:5] is the sub-list for method output_type
-	5, // [5:5] is the sub-list for method input_type
-	5, // [5:5] is the sub-list for extension type_name
-	5, // [5:5] is the sub-list for extension extendee
-	0, // [0:5] is the sub-list for field type_name
+	6,  // 0: fairway.resource.v1.Account.metadata:type_name -> fairway.resource.v1.Metadata
+	7,  // 1: fairway.resource.v1.Account.secret:type_name -> fairway.resource.v1.Secret
+	7,  // 2: fairway.resource.v1.Account.proxy_secret:type_name -> fairway.resource.v1.Secret
+	5,  // 3: fairway.resource.v1.Account.exchange:type_name -> fairway.resource.v1.Exchange
+	3,  // 4: fairway.resource.v1.Account.session_window:type_name -> fairway.resource.v1.SessionWindow
+	4,  // 5: fairway.resource.v1.Account.health:type_name -> fairway.resource.v1.AccountHealth
+	8,  // 6: fairway.resource.v1.SessionWindow.length:type_name -> google.protobuf.Duration
+	0,  // 7: fairway.resource.v1.AccountHealth.state:type_name -> fairway.resource.v1.HealthState
+	9,  // 8: fairway.resource.v1.AccountHealth.until:type_name -> google.protobuf.Timestamp
+	9,  // 9: fairway.resource.v1.AccountHealth.since:type_name -> google.protobuf.Timestamp
+	1,  // 10: fairway.resource.v1.Exchange.method:type_name -> fairway.resource.v1.ExchangeMethod
+	11, // [11:11] is the sub-list for method output_type
+	11, // [11:11] is the sub-list for method input_type
+	11, // [11:11] is the sub-list for extension type_name
+	11, // [11:11] is the sub-list for extension extendee
+	0,  // [0:11] is the sub-list for field type_name
 }
 
 func init() { file_fairway_resource_v1_account_proto_init() }
@@ -380,8 +675,8 @@ func file_fairway_resource_v1_account_proto_init() {
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_fairway_resource_v1_account_proto_rawDesc), len(file_fairway_resource_v1_account_proto_rawDesc)),
-			NumEnums:      1,
-			NumMessages:   2,
+			NumEnums:      2,
+			NumMessages:   4,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

@@ -576,7 +576,9 @@ type Timeouts struct {
 	// From the request's last byte to the response's first; absent = 300s.
 	FirstByte *durationpb.Duration `protobuf:"bytes,3,opt,name=first_byte,json=firstByte,proto3" json:"first_byte,omitempty"`
 	// Between two reads of a response; absent = 120s.
-	Idle          *durationpb.Duration `protobuf:"bytes,4,opt,name=idle,proto3" json:"idle,omitempty"`
+	Idle *durationpb.Duration `protobuf:"bytes,4,opt,name=idle,proto3" json:"idle,omitempty"`
+	// From the attempt's start to the answer's last byte; absent = none.
+	Total         *durationpb.Duration `protobuf:"bytes,5,opt,name=total,proto3" json:"total,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -639,6 +641,13 @@ func (x *Timeouts) GetIdle() *durationpb.Duration {
 	return nil
 }
 
+func (x *Timeouts) GetTotal() *durationpb.Duration {
+	if x != nil {
+		return x.Total
+	}
+	return nil
+}
+
 var File_fairway_resource_v1_channel_proto protoreflect.FileDescriptor
 
 const file_fairway_resource_v1_channel_proto_rawDesc = "" +
@@ -692,13 +701,14 @@ const file_fairway_resource_v1_channel_proto_rawDesc = "" +
 	"HeaderRule\x12E\n" +
 	"\x06action\x18\x01 \x01(\x0e2\x1f.fairway.resource.v1.RuleActionB\f\xbaH\t\x82\x01\x06\x10\x01 \x00 \x04R\x06action\x12/\n" +
 	"\x04name\x18\x02 \x01(\tB\x1b\xbaH\x18r\x16\x10\x01\x18\x80\x012\x0f^[A-Za-z0-9-]+$R\x04name\x12(\n" +
-	"\x05value\x18\x03 \x01(\tB\x12\xbaH\x0fr\r\x18\x80 2\b^[ -~]*$R\x05value\"\x9b\x02\n" +
+	"\x05value\x18\x03 \x01(\tB\x12\xbaH\x0fr\r\x18\x80 2\b^[ -~]*$R\x05value\"\xe0\x02\n" +
 	"\bTimeouts\x12@\n" +
 	"\x04dial\x18\x01 \x01(\v2\x19.google.protobuf.DurationB\x11\xbaH\x0e\xaa\x01\v\"\x03\b\xd8\x042\x04\x10\xc0\x84=R\x04dial\x12>\n" +
 	"\x03tls\x18\x02 \x01(\v2\x19.google.protobuf.DurationB\x11\xbaH\x0e\xaa\x01\v\"\x03\b\xd8\x042\x04\x10\xc0\x84=R\x03tls\x12K\n" +
 	"\n" +
 	"first_byte\x18\x03 \x01(\v2\x19.google.protobuf.DurationB\x11\xbaH\x0e\xaa\x01\v\"\x03\b\x90\x1c2\x04\x10\xc0\x84=R\tfirstByte\x12@\n" +
-	"\x04idle\x18\x04 \x01(\v2\x19.google.protobuf.DurationB\x11\xbaH\x0e\xaa\x01\v\"\x03\b\x90\x1c2\x04\x10\xc0\x84=R\x04idle*\xcc\x01\n" +
+	"\x04idle\x18\x04 \x01(\v2\x19.google.protobuf.DurationB\x11\xbaH\x0e\xaa\x01\v\"\x03\b\x90\x1c2\x04\x10\xc0\x84=R\x04idle\x12C\n" +
+	"\x05total\x18\x05 \x01(\v2\x19.google.protobuf.DurationB\x12\xbaH\x0f\xaa\x01\f\"\x04\b\x80\xa3\x052\x04\x10\xc0\x84=R\x05total*\xcc\x01\n" +
 	"\bProvider\x12\x18\n" +
 	"\x14PROVIDER_UNSPECIFIED\x10\x00\x12\x13\n" +
 	"\x0fPROVIDER_OPENAI\x10\x01\x12\x16\n" +
@@ -765,11 +775,12 @@ var file_fairway_resource_v1_channel_proto_depIdxs = []int32{
 	11, // 12: fairway.resource.v1.Timeouts.tls:type_name -> google.protobuf.Duration
 	11, // 13: fairway.resource.v1.Timeouts.first_byte:type_name -> google.protobuf.Duration
 	11, // 14: fairway.resource.v1.Timeouts.idle:type_name -> google.protobuf.Duration
-	15, // [15:15] is the sub-list for method output_type
-	15, // [15:15] is the sub-list for method input_type
-	15, // [15:15] is the sub-list for extension type_name
-	15, // [15:15] is the sub-list for extension extendee
-	0,  // [0:15] is the sub-list for field type_name
+	11, // 15: fairway.resource.v1.Timeouts.total:type_name -> google.protobuf.Duration
+	16, // [16:16] is the sub-list for method output_type
+	16, // [16:16] is the sub-list for method input_type
+	16, // [16:16] is the sub-list for extension type_name
+	16, // [16:16] is the sub-list for extension extendee
+	0,  // [0:16] is the sub-list for field type_name
 }
 
 func init() { file_fairway_resource_v1_channel_proto_init() }

@@ -10,6 +10,7 @@ import (
 	_ "buf.build/gen/go/bufbuild/protovalidate/protocolbuffers/go/buf/validate"
 	protoreflect "google.golang.org/protobuf/reflect/protoreflect"
 	protoimpl "google.golang.org/protobuf/runtime/protoimpl"
+	durationpb "google.golang.org/protobuf/types/known/durationpb"
 	reflect "reflect"
 	sync "sync"
 	unsafe "unsafe"
@@ -29,6 +30,14 @@ const (
 	Strategy_STRATEGY_UNSPECIFIED Strategy = 0
 	// Random by weight, the less loaded of two draws.
 	Strategy_STRATEGY_WEIGHTED_RANDOM Strategy = 1
+	// Those that had less than their share of the fleet's requests lately come more often.
+	Strategy_STRATEGY_LEAST_USED Strategy = 2
+	// One after the other; each proxy in an order of its own.
+	Strategy_STRATEGY_LEAST_RECENT Strategy = 3
+	// The cheapest channels (within 5% of each other); dearer ones when those are short of health.
+	Strategy_STRATEGY_LOWEST_COST Strategy = 4
+	// By a score of cost, performance, load and reliability, as Settings.weights says.
+	Strategy_STRATEGY_BALANCED Strategy = 5
 )
 
 // Enum value maps for Strategy.
@@ -36,10 +45,18 @@ var (
 	Strategy_name = map[int32]string{
 		0: "STRATEGY_UNSPECIFIED",
 		1: "STRATEGY_WEIGHTED_RANDOM",
+		2: "STRATEGY_LEAST_USED",
+		3: "STRATEGY_LEAST_RECENT",
+		4: "STRATEGY_LOWEST_COST",
+		5: "STRATEGY_BALANCED",
 	}
 	Strategy_value = map[string]int32{
 		"STRATEGY_UNSPECIFIED":     0,
 		"STRATEGY_WEIGHTED_RANDOM": 1,
+		"STRATEGY_LEAST_USED":      2,
+		"STRATEGY_LEAST_RECENT":    3,
+		"STRATEGY_LOWEST_COST":     4,
+		"STRATEGY_BALANCED":        5,
 	}
 )
 
@@ -70,6 +87,181 @@ func (Strategy) EnumDescriptor() ([]byte, []int) {
 	return file_fairway_resource_v1_group_proto_rawDescGZIP(), []int{0}
 }
 
+// Affinity says whether a conversation stays with the account that served it, for the sake of its provider's cache.
+type Affinity int32
+
+const (
+	// As Settings say.
+	Affinity_AFFINITY_UNSPECIFIED Affinity = 0
+	Affinity_AFFINITY_OFF         Affinity = 1
+	// Unless the account is busier than others, or rests.
+	Affinity_AFFINITY_ON Affinity = 2
+	// Whatever happens: when the account cannot serve, the request fails.
+	Affinity_AFFINITY_HARD Affinity = 3
+)
+
+// Enum value maps for Affinity.
+var (
+	Affinity_name = map[int32]string{
+		0: "AFFINITY_UNSPECIFIED",
+		1: "AFFINITY_OFF",
+		2: "AFFINITY_ON",
+		3: "AFFINITY_HARD",
+	}
+	Affinity_value = map[string]int32{
+		"AFFINITY_UNSPECIFIED": 0,
+		"AFFINITY_OFF":         1,
+		"AFFINITY_ON":          2,
+		"AFFINITY_HARD":        3,
+	}
+)
+
+func (x Affinity) Enum() *Affinity {
+	p := new(Affinity)
+	*p = x
+	return p
+}
+
+func (x Affinity) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (Affinity) Descriptor() protoreflect.EnumDescriptor {
+	return file_fairway_resource_v1_group_proto_enumTypes[1].Descriptor()
+}
+
+func (Affinity) Type() protoreflect.EnumType {
+	return &file_fairway_resource_v1_group_proto_enumTypes[1]
+}
+
+func (x Affinity) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use Affinity.Descriptor instead.
+func (Affinity) EnumDescriptor() ([]byte, []int) {
+	return file_fairway_resource_v1_group_proto_rawDescGZIP(), []int{1}
+}
+
+// Hedging sends a request that waits longer than most to a second account, and takes the answer that comes first.
+type Hedging struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// When the second attempt starts, after the first; absent = after the 95th percentile of the time to the first byte.
+	After *durationpb.Duration `protobuf:"bytes,1,opt,name=after,proto3" json:"after,omitempty"`
+	// Second attempts at most, per million of the group's requests; 0 = 20,000 (2%).
+	MaxExtraPpm   uint32 `protobuf:"varint,2,opt,name=max_extra_ppm,json=maxExtraPpm,proto3" json:"max_extra_ppm,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Hedging) Reset() {
+	*x = Hedging{}
+	mi := &file_fairway_resource_v1_group_proto_msgTypes[0]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Hedging) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Hedging) ProtoMessage() {}
+
+func (x *Hedging) ProtoReflect() protoreflect.Message {
+	mi := &file_fairway_resource_v1_group_proto_msgTypes[0]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Hedging.ProtoReflect.Descriptor instead.
+func (*Hedging) Descriptor() ([]byte, []int) {
+	return file_fairway_resource_v1_group_proto_rawDescGZIP(), []int{0}
+}
+
+func (x *Hedging) GetAfter() *durationpb.Duration {
+	if x != nil {
+		return x.After
+	}
+	return nil
+}
+
+func (x *Hedging) GetMaxExtraPpm() uint32 {
+	if x != nil {
+		return x.MaxExtraPpm
+	}
+	return 0
+}
+
+// Deadlines bound a request's attempts; where a channel's timeouts are shorter, those hold.
+type Deadlines struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// From the request's last byte to the response's first, of one attempt; absent = the channel's alone.
+	FirstByte *durationpb.Duration `protobuf:"bytes,1,opt,name=first_byte,json=firstByte,proto3" json:"first_byte,omitempty"`
+	// Between two reads of a response; absent = the channel's alone.
+	Idle *durationpb.Duration `protobuf:"bytes,2,opt,name=idle,proto3" json:"idle,omitempty"`
+	// From the request's arrival to the answer's last byte, over all attempts; absent = none.
+	Total         *durationpb.Duration `protobuf:"bytes,3,opt,name=total,proto3" json:"total,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Deadlines) Reset() {
+	*x = Deadlines{}
+	mi := &file_fairway_resource_v1_group_proto_msgTypes[1]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Deadlines) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Deadlines) ProtoMessage() {}
+
+func (x *Deadlines) ProtoReflect() protoreflect.Message {
+	mi := &file_fairway_resource_v1_group_proto_msgTypes[1]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Deadlines.ProtoReflect.Descriptor instead.
+func (*Deadlines) Descriptor() ([]byte, []int) {
+	return file_fairway_resource_v1_group_proto_rawDescGZIP(), []int{1}
+}
+
+func (x *Deadlines) GetFirstByte() *durationpb.Duration {
+	if x != nil {
+		return x.FirstByte
+	}
+	return nil
+}
+
+func (x *Deadlines) GetIdle() *durationpb.Duration {
+	if x != nil {
+		return x.Idle
+	}
+	return nil
+}
+
+func (x *Deadlines) GetTotal() *durationpb.Duration {
+	if x != nil {
+		return x.Total
+	}
+	return nil
+}
+
 // Group is a named set of channels that a key may use. Channels name their groups; a key names one.
 type Group struct {
 	state       protoimpl.MessageState `protogen:"open.v1"`
@@ -80,14 +272,20 @@ type Group struct {
 	// What one unit of price costs the group's keys, in millionths; 0 means 1,000,000 (1x).
 	PriceRatioPpm int64 `protobuf:"varint,4,opt,name=price_ratio_ppm,json=priceRatioPpm,proto3" json:"price_ratio_ppm,omitempty"`
 	// Refuse a request that another dialect cannot carry whole, instead of naming what was lost in x-fairway-lossy.
-	Strict        bool `protobuf:"varint,5,opt,name=strict,proto3" json:"strict,omitempty"`
+	Strict   bool     `protobuf:"varint,5,opt,name=strict,proto3" json:"strict,omitempty"`
+	Affinity Affinity `protobuf:"varint,6,opt,name=affinity,proto3,enum=fairway.resource.v1.Affinity" json:"affinity,omitempty"`
+	// Absent = requests are not hedged.
+	Hedging   *Hedging   `protobuf:"bytes,7,opt,name=hedging,proto3" json:"hedging,omitempty"`
+	Deadlines *Deadlines `protobuf:"bytes,8,opt,name=deadlines,proto3" json:"deadlines,omitempty"`
+	// Answer 503 rather than try an account that rests, when all do.
+	NoPanic       bool `protobuf:"varint,9,opt,name=no_panic,json=noPanic,proto3" json:"no_panic,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Group) Reset() {
 	*x = Group{}
-	mi := &file_fairway_resource_v1_group_proto_msgTypes[0]
+	mi := &file_fairway_resource_v1_group_proto_msgTypes[2]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -99,7 +297,7 @@ func (x *Group) String() string {
 func (*Group) ProtoMessage() {}
 
 func (x *Group) ProtoReflect() protoreflect.Message {
-	mi := &file_fairway_resource_v1_group_proto_msgTypes[0]
+	mi := &file_fairway_resource_v1_group_proto_msgTypes[2]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -112,7 +310,7 @@ func (x *Group) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Group.ProtoReflect.Descriptor instead.
 func (*Group) Descriptor() ([]byte, []int) {
-	return file_fairway_resource_v1_group_proto_rawDescGZIP(), []int{0}
+	return file_fairway_resource_v1_group_proto_rawDescGZIP(), []int{2}
 }
 
 func (x *Group) GetMetadata() *Metadata {
@@ -150,21 +348,70 @@ func (x *Group) GetStrict() bool {
 	return false
 }
 
+func (x *Group) GetAffinity() Affinity {
+	if x != nil {
+		return x.Affinity
+	}
+	return Affinity_AFFINITY_UNSPECIFIED
+}
+
+func (x *Group) GetHedging() *Hedging {
+	if x != nil {
+		return x.Hedging
+	}
+	return nil
+}
+
+func (x *Group) GetDeadlines() *Deadlines {
+	if x != nil {
+		return x.Deadlines
+	}
+	return nil
+}
+
+func (x *Group) GetNoPanic() bool {
+	if x != nil {
+		return x.NoPanic
+	}
+	return false
+}
+
 var File_fairway_resource_v1_group_proto protoreflect.FileDescriptor
 
 const file_fairway_resource_v1_group_proto_rawDesc = "" +
 	"\n" +
-	"\x1ffairway/resource/v1/group.proto\x12\x13fairway.resource.v1\x1a\x1bbuf/validate/validate.proto\x1a\"fairway/resource/v1/metadata.proto\"\x8a\x02\n" +
+	"\x1ffairway/resource/v1/group.proto\x12\x13fairway.resource.v1\x1a\x1bbuf/validate/validate.proto\x1a\"fairway/resource/v1/metadata.proto\x1a\x1egoogle/protobuf/duration.proto\"}\n" +
+	"\aHedging\x12C\n" +
+	"\x05after\x18\x01 \x01(\v2\x19.google.protobuf.DurationB\x12\xbaH\x0f\xaa\x01\f\"\x03\b\xd8\x042\x05\x10\x80\xad\xe2\x04R\x05after\x12-\n" +
+	"\rmax_extra_ppm\x18\x02 \x01(\rB\t\xbaH\x06*\x04\x18\xc0\x9a\fR\vmaxExtraPpm\"\xdf\x01\n" +
+	"\tDeadlines\x12K\n" +
+	"\n" +
+	"first_byte\x18\x01 \x01(\v2\x19.google.protobuf.DurationB\x11\xbaH\x0e\xaa\x01\v\"\x03\b\x90\x1c2\x04\x10\xc0\x84=R\tfirstByte\x12@\n" +
+	"\x04idle\x18\x02 \x01(\v2\x19.google.protobuf.DurationB\x11\xbaH\x0e\xaa\x01\v\"\x03\b\x90\x1c2\x04\x10\xc0\x84=R\x04idle\x12C\n" +
+	"\x05total\x18\x03 \x01(\v2\x19.google.protobuf.DurationB\x12\xbaH\x0f\xaa\x01\f\"\x04\b\x80\xa3\x052\x04\x10\xc0\x84=R\x05total\"\xe0\x03\n" +
 	"\x05Group\x12A\n" +
 	"\bmetadata\x18\x01 \x01(\v2\x1d.fairway.resource.v1.MetadataB\x06\xbaH\x03\xc8\x01\x01R\bmetadata\x12*\n" +
 	"\vdescription\x18\x02 \x01(\tB\b\xbaH\x05r\x03\x18\x80\bR\vdescription\x12C\n" +
 	"\bstrategy\x18\x03 \x01(\x0e2\x1d.fairway.resource.v1.StrategyB\b\xbaH\x05\x82\x01\x02\x10\x01R\bstrategy\x125\n" +
 	"\x0fprice_ratio_ppm\x18\x04 \x01(\x03B\r\xbaH\n" +
 	"\"\b\x18\x80\x94\xeb\xdc\x03(\x00R\rpriceRatioPpm\x12\x16\n" +
-	"\x06strict\x18\x05 \x01(\bR\x06strict*B\n" +
+	"\x06strict\x18\x05 \x01(\bR\x06strict\x12C\n" +
+	"\baffinity\x18\x06 \x01(\x0e2\x1d.fairway.resource.v1.AffinityB\b\xbaH\x05\x82\x01\x02\x10\x01R\baffinity\x126\n" +
+	"\ahedging\x18\a \x01(\v2\x1c.fairway.resource.v1.HedgingR\ahedging\x12<\n" +
+	"\tdeadlines\x18\b \x01(\v2\x1e.fairway.resource.v1.DeadlinesR\tdeadlines\x12\x19\n" +
+	"\bno_panic\x18\t \x01(\bR\anoPanic*\xa7\x01\n" +
 	"\bStrategy\x12\x18\n" +
 	"\x14STRATEGY_UNSPECIFIED\x10\x00\x12\x1c\n" +
-	"\x18STRATEGY_WEIGHTED_RANDOM\x10\x01B\xc3\x01\n" +
+	"\x18STRATEGY_WEIGHTED_RANDOM\x10\x01\x12\x17\n" +
+	"\x13STRATEGY_LEAST_USED\x10\x02\x12\x19\n" +
+	"\x15STRATEGY_LEAST_RECENT\x10\x03\x12\x18\n" +
+	"\x14STRATEGY_LOWEST_COST\x10\x04\x12\x15\n" +
+	"\x11STRATEGY_BALANCED\x10\x05*Z\n" +
+	"\bAffinity\x12\x18\n" +
+	"\x14AFFINITY_UNSPECIFIED\x10\x00\x12\x10\n" +
+	"\fAFFINITY_OFF\x10\x01\x12\x0f\n" +
+	"\vAFFINITY_ON\x10\x02\x12\x11\n" +
+	"\rAFFINITY_HARD\x10\x03B\xc3\x01\n" +
 	"\x17com.fairway.resource.v1B\n" +
 	"GroupProtoP\x01Z.fairway/pkg/gen/fairway/resource/v1;resourcev1\xa2\x02\x03FRX\xaa\x02\x13Fairway.Resource.V1\xca\x02\x13Fairway\\Resource\\V1\xe2\x02\x1fFairway\\Resource\\V1\\GPBMetadata\xea\x02\x15Fairway::Resource::V1b\x06proto3"
 
@@ -180,21 +427,32 @@ func file_fairway_resource_v1_group_proto_rawDescGZIP() []byte {
 	return file_fairway_resource_v1_group_proto_rawDescData
 }
 
-var file_fairway_resource_v1_group_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_fairway_resource_v1_group_proto_msgTypes = make([]protoimpl.MessageInfo, 1)
+var file_fairway_resource_v1_group_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
+var file_fairway_resource_v1_group_proto_msgTypes = make([]protoimpl.MessageInfo, 3)
 var file_fairway_resource_v1_group_proto_goTypes = []any{
-	(Strategy)(0),    // 0: fairway.resource.v1.Strategy
-	(*Group)(nil),    // 1: fairway.resource.v1.Group
-	(*Metadata)(nil), // 2: fairway.resource.v1.Metadata
+	(Strategy)(0),               // 0: fairway.resource.v1.Strategy
+	(Affinity)(0),               // 1: fairway.resource.v1.Affinity
+	(*Hedging)(nil),             // 2: fairway.resource.v1.Hedging
+	(*Deadlines)(nil),           // 3: fairway.resource.v1.Deadlines
+	(*Group)(nil),               // 4: fairway.resource.v1.Group
+	(*durationpb.Duration)(nil), // 5: google.protobuf.Duration
+	(*Metadata)(nil),            // 6: fairway.resource.v1.Metadata
 }
 var file_fairway_resource_v1_group_proto_depIdxs = []int32{
-	2, // 0: fairway.resource.v1.Group.metadata:type_name -> fairway.resource.v1.Metadata
-	0, // 1: fairway.resource.v1.Group.strategy:type_name -> fairway.resource.v1.Strategy
-	2, // [2:2] is the sub-list for method output_type
-	2, // [2:2] is the sub-list for method input_type
-	2, // [2:2] is the sub-list for extension type_name
-	2, // [2:2] is the sub-list for extension extendee
-	0, // [0:2] is the sub-list for field type_name
+	5, // 0: fairway.resource.v1.Hedging.after:type_name -> google.protobuf.Duration
+	5, // 1: fairway.resource.v1.Deadlines.first_byte:type_name -> google.protobuf.Duration
+	5, // 2: fairway.resource.v1.Deadlines.idle:type_name -> google.protobuf.Duration
+	5, // 3: fairway.resource.v1.Deadlines.total:type_name -> google.protobuf.Duration
+	6, // 4: fairway.resource.v1.Group.metadata:type_name -> fairway.resource.v1.Metadata
+	0, // 5: fairway.resource.v1.Group.strategy:type_name -> fairway.resource.v1.Strategy
+	1, // 6: fairway.resource.v1.Group.affinity:type_name -> fairway.resource.v1.Affinity
+	2, // 7: fairway.resource.v1.Group.hedging:type_name -> fairway.resource.v1.Hedging
+	3, // 8: fairway.resource.v1.Group.deadlines:type_name -> fairway.resource.v1.Deadlines
+	9, // [9:9] is the sub-list for method output_type
+	9, // [9:9] is the sub-list for method input_type
+	9, // [9:9] is the sub-list for extension type_name
+	9, // [9:9] is the sub-list for extension extendee
+	0, // [0:9] is the sub-list for field type_name
 }
 
 func init() { file_fairway_resource_v1_group_proto_init() }
@@ -208,8 +466,8 @@ func file_fairway_resource_v1_group_proto_init() {
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_fairway_resource_v1_group_proto_rawDesc), len(file_fairway_resource_v1_group_proto_rawDesc)),
-			NumEnums:      1,
-			NumMessages:   1,
+			NumEnums:      2,
+			NumMessages:   3,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

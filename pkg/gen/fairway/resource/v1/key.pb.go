@@ -42,7 +42,9 @@ type Key struct {
 	// At rest only: HMAC-SHA256(pepper, key), 32 bytes.
 	Mac []byte `protobuf:"bytes,8,opt,name=mac,proto3" json:"mac,omitempty"`
 	// As a group's strict, for this key.
-	Strict        bool `protobuf:"varint,9,opt,name=strict,proto3" json:"strict,omitempty"`
+	Strict bool `protobuf:"varint,9,opt,name=strict,proto3" json:"strict,omitempty"`
+	// Answers carry x-fairway-* headers that say who served and after which attempts.
+	DebugHeaders  bool `protobuf:"varint,10,opt,name=debug_headers,json=debugHeaders,proto3" json:"debug_headers,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -140,11 +142,18 @@ func (x *Key) GetStrict() bool {
 	return false
 }
 
+func (x *Key) GetDebugHeaders() bool {
+	if x != nil {
+		return x.DebugHeaders
+	}
+	return false
+}
+
 var File_fairway_resource_v1_key_proto protoreflect.FileDescriptor
 
 const file_fairway_resource_v1_key_proto_rawDesc = "" +
 	"\n" +
-	"\x1dfairway/resource/v1/key.proto\x12\x13fairway.resource.v1\x1a\x1bbuf/validate/validate.proto\x1a\"fairway/resource/v1/metadata.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\x8e\x03\n" +
+	"\x1dfairway/resource/v1/key.proto\x12\x13fairway.resource.v1\x1a\x1bbuf/validate/validate.proto\x1a\"fairway/resource/v1/metadata.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xb3\x03\n" +
 	"\x03Key\x12A\n" +
 	"\bmetadata\x18\x01 \x01(\v2\x1d.fairway.resource.v1.MetadataB\x06\xbaH\x03\xc8\x01\x01R\bmetadata\x12\x1e\n" +
 	"\x05group\x18\x02 \x01(\tB\b\xbaH\x05r\x03\x18\x80\x01R\x05group\x12 \n" +
@@ -156,7 +165,9 @@ const file_fairway_resource_v1_key_proto_rawDesc = "" +
 	"\vallowed_ips\x18\a \x03(\tB\x13\xbaH\x10\x92\x01\r\x10\x80\x02\x18\x01\"\x06r\x04\x10\x02\x18@R\n" +
 	"allowedIps\x12\x19\n" +
 	"\x03mac\x18\b \x01(\fB\a\xbaH\x04z\x02\x18 R\x03mac\x12\x16\n" +
-	"\x06strict\x18\t \x01(\bR\x06strictB\xc1\x01\n" +
+	"\x06strict\x18\t \x01(\bR\x06strict\x12#\n" +
+	"\rdebug_headers\x18\n" +
+	" \x01(\bR\fdebugHeadersB\xc1\x01\n" +
 	"\x17com.fairway.resource.v1B\bKeyProtoP\x01Z.fairway/pkg/gen/fairway/resource/v1;resourcev1\xa2\x02\x03FRX\xaa\x02\x13Fairway.Resource.V1\xca\x02\x13Fairway\\Resource\\V1\xe2\x02\x1fFairway\\Resource\\V1\\GPBMetadata\xea\x02\x15Fairway::Resource::V1b\x06proto3"
 
 var (

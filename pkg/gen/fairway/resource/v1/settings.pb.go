@@ -10,6 +10,7 @@ import (
 	_ "buf.build/gen/go/bufbuild/protovalidate/protocolbuffers/go/buf/validate"
 	protoreflect "google.golang.org/protobuf/reflect/protoreflect"
 	protoimpl "google.golang.org/protobuf/runtime/protoimpl"
+	durationpb "google.golang.org/protobuf/types/known/durationpb"
 	reflect "reflect"
 	sync "sync"
 	unsafe "unsafe"
@@ -22,15 +23,80 @@ const (
 	_ = protoimpl.EnforceVersion(protoimpl.MaxVersion - 20)
 )
 
+// CheckMode says how an account without traffic is looked after.
+type CheckMode int32
+
+const (
+	// As CHECK_MODE_MODELS.
+	CheckMode_CHECK_MODE_UNSPECIFIED CheckMode = 0
+	// Not at all.
+	CheckMode_CHECK_MODE_OFF CheckMode = 1
+	// It is asked for its list of models, which costs nothing.
+	CheckMode_CHECK_MODE_MODELS CheckMode = 2
+	// It is asked for an answer of one token.
+	CheckMode_CHECK_MODE_ANSWER CheckMode = 3
+)
+
+// Enum value maps for CheckMode.
+var (
+	CheckMode_name = map[int32]string{
+		0: "CHECK_MODE_UNSPECIFIED",
+		1: "CHECK_MODE_OFF",
+		2: "CHECK_MODE_MODELS",
+		3: "CHECK_MODE_ANSWER",
+	}
+	CheckMode_value = map[string]int32{
+		"CHECK_MODE_UNSPECIFIED": 0,
+		"CHECK_MODE_OFF":         1,
+		"CHECK_MODE_MODELS":      2,
+		"CHECK_MODE_ANSWER":      3,
+	}
+)
+
+func (x CheckMode) Enum() *CheckMode {
+	p := new(CheckMode)
+	*p = x
+	return p
+}
+
+func (x CheckMode) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (CheckMode) Descriptor() protoreflect.EnumDescriptor {
+	return file_fairway_resource_v1_settings_proto_enumTypes[0].Descriptor()
+}
+
+func (CheckMode) Type() protoreflect.EnumType {
+	return &file_fairway_resource_v1_settings_proto_enumTypes[0]
+}
+
+func (x CheckMode) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use CheckMode.Descriptor instead.
+func (CheckMode) EnumDescriptor() ([]byte, []int) {
+	return file_fairway_resource_v1_settings_proto_rawDescGZIP(), []int{0}
+}
+
 // Settings is the one resource named "settings": what holds for the whole fleet.
 type Settings struct {
 	state    protoimpl.MessageState `protogen:"open.v1"`
 	Metadata *Metadata              `protobuf:"bytes,1,opt,name=metadata,proto3" json:"metadata,omitempty"`
-	// For groups that name none; absent = weighted random.
+	// For groups that name none; absent = balanced.
 	DefaultStrategy Strategy     `protobuf:"varint,2,opt,name=default_strategy,json=defaultStrategy,proto3,enum=fairway.resource.v1.Strategy" json:"default_strategy,omitempty"`
 	Retry           *RetryPolicy `protobuf:"bytes,3,opt,name=retry,proto3" json:"retry,omitempty"`
-	unknownFields   protoimpl.UnknownFields
-	sizeCache       protoimpl.SizeCache
+	// Of the strategy "balanced"; absent = 0.4, 0.3, 0.2 and 0.1.
+	Weights    *BalanceWeights `protobuf:"bytes,4,opt,name=weights,proto3" json:"weights,omitempty"`
+	Thresholds *Thresholds     `protobuf:"bytes,5,opt,name=thresholds,proto3" json:"thresholds,omitempty"`
+	Recovery   *Recovery       `protobuf:"bytes,6,opt,name=recovery,proto3" json:"recovery,omitempty"`
+	// For groups that say nothing; absent = on.
+	Affinity Affinity `protobuf:"varint,7,opt,name=affinity,proto3,enum=fairway.resource.v1.Affinity" json:"affinity,omitempty"`
+	// How many of a million good requests are logged with all that was decided about them; 0 = none. Failures always are.
+	DecisionSamplePpm uint32 `protobuf:"varint,8,opt,name=decision_sample_ppm,json=decisionSamplePpm,proto3" json:"decision_sample_ppm,omitempty"`
+	unknownFields     protoimpl.UnknownFields
+	sizeCache         protoimpl.SizeCache
 }
 
 func (x *Settings) Reset() {
@@ -84,6 +150,291 @@ func (x *Settings) GetRetry() *RetryPolicy {
 	return nil
 }
 
+func (x *Settings) GetWeights() *BalanceWeights {
+	if x != nil {
+		return x.Weights
+	}
+	return nil
+}
+
+func (x *Settings) GetThresholds() *Thresholds {
+	if x != nil {
+		return x.Thresholds
+	}
+	return nil
+}
+
+func (x *Settings) GetRecovery() *Recovery {
+	if x != nil {
+		return x.Recovery
+	}
+	return nil
+}
+
+func (x *Settings) GetAffinity() Affinity {
+	if x != nil {
+		return x.Affinity
+	}
+	return Affinity_AFFINITY_UNSPECIFIED
+}
+
+func (x *Settings) GetDecisionSamplePpm() uint32 {
+	if x != nil {
+		return x.DecisionSamplePpm
+	}
+	return 0
+}
+
+// BalanceWeights are the shares of the terms in the score of the strategy "balanced". They are 1 together.
+type BalanceWeights struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Cost          float64                `protobuf:"fixed64,1,opt,name=cost,proto3" json:"cost,omitempty"`
+	Performance   float64                `protobuf:"fixed64,2,opt,name=performance,proto3" json:"performance,omitempty"`
+	Load          float64                `protobuf:"fixed64,3,opt,name=load,proto3" json:"load,omitempty"`
+	Reliability   float64                `protobuf:"fixed64,4,opt,name=reliability,proto3" json:"reliability,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *BalanceWeights) Reset() {
+	*x = BalanceWeights{}
+	mi := &file_fairway_resource_v1_settings_proto_msgTypes[1]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *BalanceWeights) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*BalanceWeights) ProtoMessage() {}
+
+func (x *BalanceWeights) ProtoReflect() protoreflect.Message {
+	mi := &file_fairway_resource_v1_settings_proto_msgTypes[1]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use BalanceWeights.ProtoReflect.Descriptor instead.
+func (*BalanceWeights) Descriptor() ([]byte, []int) {
+	return file_fairway_resource_v1_settings_proto_rawDescGZIP(), []int{1}
+}
+
+func (x *BalanceWeights) GetCost() float64 {
+	if x != nil {
+		return x.Cost
+	}
+	return 0
+}
+
+func (x *BalanceWeights) GetPerformance() float64 {
+	if x != nil {
+		return x.Performance
+	}
+	return 0
+}
+
+func (x *BalanceWeights) GetLoad() float64 {
+	if x != nil {
+		return x.Load
+	}
+	return 0
+}
+
+func (x *BalanceWeights) GetReliability() float64 {
+	if x != nil {
+		return x.Reliability
+	}
+	return 0
+}
+
+// Thresholds say when an account's breaker opens.
+type Thresholds struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Failures in a row; 0 = 5.
+	ConsecutiveFailures uint32 `protobuf:"varint,1,opt,name=consecutive_failures,json=consecutiveFailures,proto3" json:"consecutive_failures,omitempty"`
+	// Share of failed requests in the window; 0 = 0.05.
+	MaxErrorRate float64 `protobuf:"fixed64,2,opt,name=max_error_rate,json=maxErrorRate,proto3" json:"max_error_rate,omitempty"`
+	// Requests in the window below which rates say nothing; 0 = 20.
+	MinRequests uint32 `protobuf:"varint,3,opt,name=min_requests,json=minRequests,proto3" json:"min_requests,omitempty"`
+	// Absent = 60s.
+	Window *durationpb.Duration `protobuf:"bytes,4,opt,name=window,proto3" json:"window,omitempty"`
+	// How many times slower than expected of its model the first byte may come, over the whole window; 0 = 5.
+	MaxTtftRatio float64 `protobuf:"fixed64,5,opt,name=max_ttft_ratio,json=maxTtftRatio,proto3" json:"max_ttft_ratio,omitempty"`
+	// Share of a tier's accounts, in percent, that rates and slowness may take out at once; 0 = 50.
+	MaxEjectedPercent uint32 `protobuf:"varint,6,opt,name=max_ejected_percent,json=maxEjectedPercent,proto3" json:"max_ejected_percent,omitempty"`
+	// Share of healthy accounts, in percent, below which health is ignored; 0 = 50.
+	PanicPercent  uint32 `protobuf:"varint,7,opt,name=panic_percent,json=panicPercent,proto3" json:"panic_percent,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Thresholds) Reset() {
+	*x = Thresholds{}
+	mi := &file_fairway_resource_v1_settings_proto_msgTypes[2]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Thresholds) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Thresholds) ProtoMessage() {}
+
+func (x *Thresholds) ProtoReflect() protoreflect.Message {
+	mi := &file_fairway_resource_v1_settings_proto_msgTypes[2]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Thresholds.ProtoReflect.Descriptor instead.
+func (*Thresholds) Descriptor() ([]byte, []int) {
+	return file_fairway_resource_v1_settings_proto_rawDescGZIP(), []int{2}
+}
+
+func (x *Thresholds) GetConsecutiveFailures() uint32 {
+	if x != nil {
+		return x.ConsecutiveFailures
+	}
+	return 0
+}
+
+func (x *Thresholds) GetMaxErrorRate() float64 {
+	if x != nil {
+		return x.MaxErrorRate
+	}
+	return 0
+}
+
+func (x *Thresholds) GetMinRequests() uint32 {
+	if x != nil {
+		return x.MinRequests
+	}
+	return 0
+}
+
+func (x *Thresholds) GetWindow() *durationpb.Duration {
+	if x != nil {
+		return x.Window
+	}
+	return nil
+}
+
+func (x *Thresholds) GetMaxTtftRatio() float64 {
+	if x != nil {
+		return x.MaxTtftRatio
+	}
+	return 0
+}
+
+func (x *Thresholds) GetMaxEjectedPercent() uint32 {
+	if x != nil {
+		return x.MaxEjectedPercent
+	}
+	return 0
+}
+
+func (x *Thresholds) GetPanicPercent() uint32 {
+	if x != nil {
+		return x.PanicPercent
+	}
+	return 0
+}
+
+// Recovery says how an account comes back.
+type Recovery struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The first rest; doubled each time; absent = 300s.
+	Open *durationpb.Duration `protobuf:"bytes,1,opt,name=open,proto3" json:"open,omitempty"`
+	// The longest rest; absent = 3600s.
+	MaxOpen *durationpb.Duration `protobuf:"bytes,2,opt,name=max_open,json=maxOpen,proto3" json:"max_open,omitempty"`
+	// How long a recovered or new account takes to its full share; absent = 60s, 0 = at once.
+	SlowStart *durationpb.Duration `protobuf:"bytes,3,opt,name=slow_start,json=slowStart,proto3" json:"slow_start,omitempty"`
+	Check     CheckMode            `protobuf:"varint,4,opt,name=check,proto3,enum=fairway.resource.v1.CheckMode" json:"check,omitempty"`
+	// How long an account may be without traffic before it is checked, and between checks; absent = 30s.
+	CheckInterval *durationpb.Duration `protobuf:"bytes,5,opt,name=check_interval,json=checkInterval,proto3" json:"check_interval,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Recovery) Reset() {
+	*x = Recovery{}
+	mi := &file_fairway_resource_v1_settings_proto_msgTypes[3]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Recovery) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Recovery) ProtoMessage() {}
+
+func (x *Recovery) ProtoReflect() protoreflect.Message {
+	mi := &file_fairway_resource_v1_settings_proto_msgTypes[3]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Recovery.ProtoReflect.Descriptor instead.
+func (*Recovery) Descriptor() ([]byte, []int) {
+	return file_fairway_resource_v1_settings_proto_rawDescGZIP(), []int{3}
+}
+
+func (x *Recovery) GetOpen() *durationpb.Duration {
+	if x != nil {
+		return x.Open
+	}
+	return nil
+}
+
+func (x *Recovery) GetMaxOpen() *durationpb.Duration {
+	if x != nil {
+		return x.MaxOpen
+	}
+	return nil
+}
+
+func (x *Recovery) GetSlowStart() *durationpb.Duration {
+	if x != nil {
+		return x.SlowStart
+	}
+	return nil
+}
+
+func (x *Recovery) GetCheck() CheckMode {
+	if x != nil {
+		return x.Check
+	}
+	return CheckMode_CHECK_MODE_UNSPECIFIED
+}
+
+func (x *Recovery) GetCheckInterval() *durationpb.Duration {
+	if x != nil {
+		return x.CheckInterval
+	}
+	return nil
+}
+
 // RetryPolicy bounds how a request moves on to another account before the first byte.
 type RetryPolicy struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -99,7 +450,7 @@ type RetryPolicy struct {
 
 func (x *RetryPolicy) Reset() {
 	*x = RetryPolicy{}
-	mi := &file_fairway_resource_v1_settings_proto_msgTypes[1]
+	mi := &file_fairway_resource_v1_settings_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -111,7 +462,7 @@ func (x *RetryPolicy) String() string {
 func (*RetryPolicy) ProtoMessage() {}
 
 func (x *RetryPolicy) ProtoReflect() protoreflect.Message {
-	mi := &file_fairway_resource_v1_settings_proto_msgTypes[1]
+	mi := &file_fairway_resource_v1_settings_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -124,7 +475,7 @@ func (x *RetryPolicy) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RetryPolicy.ProtoReflect.Descriptor instead.
 func (*RetryPolicy) Descriptor() ([]byte, []int) {
-	return file_fairway_resource_v1_settings_proto_rawDescGZIP(), []int{1}
+	return file_fairway_resource_v1_settings_proto_rawDescGZIP(), []int{4}
 }
 
 func (x *RetryPolicy) GetMaxAttempts() uint32 {
@@ -152,17 +503,55 @@ var File_fairway_resource_v1_settings_proto protoreflect.FileDescriptor
 
 const file_fairway_resource_v1_settings_proto_rawDesc = "" +
 	"\n" +
-	"\"fairway/resource/v1/settings.proto\x12\x13fairway.resource.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1ffairway/resource/v1/group.proto\x1a\"fairway/resource/v1/metadata.proto\"\xd9\x01\n" +
+	"\"fairway/resource/v1/settings.proto\x12\x13fairway.resource.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1ffairway/resource/v1/group.proto\x1a\"fairway/resource/v1/metadata.proto\x1a\x1egoogle/protobuf/duration.proto\"\x94\x04\n" +
 	"\bSettings\x12A\n" +
 	"\bmetadata\x18\x01 \x01(\v2\x1d.fairway.resource.v1.MetadataB\x06\xbaH\x03\xc8\x01\x01R\bmetadata\x12R\n" +
 	"\x10default_strategy\x18\x02 \x01(\x0e2\x1d.fairway.resource.v1.StrategyB\b\xbaH\x05\x82\x01\x02\x10\x01R\x0fdefaultStrategy\x126\n" +
-	"\x05retry\x18\x03 \x01(\v2 .fairway.resource.v1.RetryPolicyR\x05retry\"\x92\x01\n" +
+	"\x05retry\x18\x03 \x01(\v2 .fairway.resource.v1.RetryPolicyR\x05retry\x12=\n" +
+	"\aweights\x18\x04 \x01(\v2#.fairway.resource.v1.BalanceWeightsR\aweights\x12?\n" +
+	"\n" +
+	"thresholds\x18\x05 \x01(\v2\x1f.fairway.resource.v1.ThresholdsR\n" +
+	"thresholds\x129\n" +
+	"\brecovery\x18\x06 \x01(\v2\x1d.fairway.resource.v1.RecoveryR\brecovery\x12C\n" +
+	"\baffinity\x18\a \x01(\x0e2\x1d.fairway.resource.v1.AffinityB\b\xbaH\x05\x82\x01\x02\x10\x01R\baffinity\x129\n" +
+	"\x13decision_sample_ppm\x18\b \x01(\rB\t\xbaH\x06*\x04\x18\xc0\x84=R\x11decisionSamplePpm\"\xaf\x03\n" +
+	"\x0eBalanceWeights\x12+\n" +
+	"\x04cost\x18\x01 \x01(\x01B\x17\xbaH\x14\x12\x12\x19\x00\x00\x00\x00\x00\x00\xf0?)\x00\x00\x00\x00\x00\x00\x00\x00R\x04cost\x129\n" +
+	"\vperformance\x18\x02 \x01(\x01B\x17\xbaH\x14\x12\x12\x19\x00\x00\x00\x00\x00\x00\xf0?)\x00\x00\x00\x00\x00\x00\x00\x00R\vperformance\x12+\n" +
+	"\x04load\x18\x03 \x01(\x01B\x17\xbaH\x14\x12\x12\x19\x00\x00\x00\x00\x00\x00\xf0?)\x00\x00\x00\x00\x00\x00\x00\x00R\x04load\x129\n" +
+	"\vreliability\x18\x04 \x01(\x01B\x17\xbaH\x14\x12\x12\x19\x00\x00\x00\x00\x00\x00\xf0?)\x00\x00\x00\x00\x00\x00\x00\x00R\vreliability:\xcc\x01\xbaH\xc8\x01\x1a\xc5\x01\n" +
+	"\vweights.sum\x12#the four weights must be 1 together\x1a\x90\x01this.cost + this.performance + this.load + this.reliability > 0.999999 && this.cost + this.performance + this.load + this.reliability < 1.000001\"\xa0\x03\n" +
+	"\n" +
+	"Thresholds\x12;\n" +
+	"\x14consecutive_failures\x18\x01 \x01(\rB\b\xbaH\x05*\x03\x18\xe8\aR\x13consecutiveFailures\x12=\n" +
+	"\x0emax_error_rate\x18\x02 \x01(\x01B\x17\xbaH\x14\x12\x12\x19\x00\x00\x00\x00\x00\x00\xf0?)\x00\x00\x00\x00\x00\x00\x00\x00R\fmaxErrorRate\x12,\n" +
+	"\fmin_requests\x18\x03 \x01(\rB\t\xbaH\x06*\x04\x18\xa0\x8d\x06R\vminRequests\x12B\n" +
+	"\x06window\x18\x04 \x01(\v2\x19.google.protobuf.DurationB\x0f\xbaH\f\xaa\x01\t\"\x03\b\x90\x1c2\x02\b\x05R\x06window\x12=\n" +
+	"\x0emax_ttft_ratio\x18\x05 \x01(\x01B\x17\xbaH\x14\x12\x12\x19\x00\x00\x00\x00\x00@\x8f@)\x00\x00\x00\x00\x00\x00\x00\x00R\fmaxTtftRatio\x127\n" +
+	"\x13max_ejected_percent\x18\x06 \x01(\rB\a\xbaH\x04*\x02\x18dR\x11maxEjectedPercent\x12,\n" +
+	"\rpanic_percent\x18\a \x01(\rB\a\xbaH\x04*\x02\x18dR\fpanicPercent\"\xf0\x02\n" +
+	"\bRecovery\x12?\n" +
+	"\x04open\x18\x01 \x01(\v2\x19.google.protobuf.DurationB\x10\xbaH\r\xaa\x01\n" +
+	"\"\x04\b\x80\xa3\x052\x02\b\x01R\x04open\x12F\n" +
+	"\bmax_open\x18\x02 \x01(\v2\x19.google.protobuf.DurationB\x10\xbaH\r\xaa\x01\n" +
+	"\"\x04\b\x80\xf5$2\x02\b\x01R\amaxOpen\x12G\n" +
+	"\n" +
+	"slow_start\x18\x03 \x01(\v2\x19.google.protobuf.DurationB\r\xbaH\n" +
+	"\xaa\x01\a\"\x03\b\x90\x1c2\x00R\tslowStart\x12>\n" +
+	"\x05check\x18\x04 \x01(\x0e2\x1e.fairway.resource.v1.CheckModeB\b\xbaH\x05\x82\x01\x02\x10\x01R\x05check\x12R\n" +
+	"\x0echeck_interval\x18\x05 \x01(\v2\x19.google.protobuf.DurationB\x10\xbaH\r\xaa\x01\n" +
+	"\"\x04\b\x80\xa3\x052\x02\b\x01R\rcheckInterval\"\x92\x01\n" +
 	"\vRetryPolicy\x12*\n" +
 	"\fmax_attempts\x18\x01 \x01(\rB\a\xbaH\x04*\x02\x18\n" +
 	"R\vmaxAttempts\x12.\n" +
 	"\x0ebudget_percent\x18\x02 \x01(\rB\a\xbaH\x04*\x02\x18dR\rbudgetPercent\x12'\n" +
 	"\n" +
-	"budget_min\x18\x03 \x01(\rB\b\xbaH\x05*\x03\x18\xe8\aR\tbudgetMinB\xc6\x01\n" +
+	"budget_min\x18\x03 \x01(\rB\b\xbaH\x05*\x03\x18\xe8\aR\tbudgetMin*i\n" +
+	"\tCheckMode\x12\x1a\n" +
+	"\x16CHECK_MODE_UNSPECIFIED\x10\x00\x12\x12\n" +
+	"\x0eCHECK_MODE_OFF\x10\x01\x12\x15\n" +
+	"\x11CHECK_MODE_MODELS\x10\x02\x12\x15\n" +
+	"\x11CHECK_MODE_ANSWER\x10\x03B\xc6\x01\n" +
 	"\x17com.fairway.resource.v1B\rSettingsProtoP\x01Z.fairway/pkg/gen/fairway/resource/v1;resourcev1\xa2\x02\x03FRX\xaa\x02\x13Fairway.Resource.V1\xca\x02\x13Fairway\\Resource\\V1\xe2\x02\x1fFairway\\Resource\\V1\\GPBMetadata\xea\x02\x15Fairway::Resource::V1b\x06proto3"
 
 var (
@@ -177,22 +566,39 @@ func file_fairway_resource_v1_settings_proto_rawDescGZIP() []byte {
 	return file_fairway_resource_v1_settings_proto_rawDescData
 }
 
-var file_fairway_resource_v1_settings_proto_msgTypes = make([]protoimpl.MessageInfo, 2)
+var file_fairway_resource_v1_settings_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
+var file_fairway_resource_v1_settings_proto_msgTypes = make([]protoimpl.MessageInfo, 5)
 var file_fairway_resource_v1_settings_proto_goTypes = []any{
-	(*Settings)(nil),    // 0: fairway.resource.v1.Settings
-	(*RetryPolicy)(nil), // 1: fairway.resource.v1.RetryPolicy
-	(*Metadata)(nil),    // 2: fairway.resource.v1.Metadata
-	(Strategy)(0),       // 3: fairway.resource.v1.Strategy
+	(CheckMode)(0),              // 0: fairway.resource.v1.CheckMode
+	(*Settings)(nil),            // 1: fairway.resource.v1.Settings
+	(*BalanceWeights)(nil),      // 2: fairway.resource.v1.BalanceWeights
+	(*Thresholds)(nil),          // 3: fairway.resource.v1.Thresholds
+	(*Recovery)(nil),            // 4: fairway.resource.v1.Recovery
+	(*RetryPolicy)(nil),         // 5: fairway.resource.v1.RetryPolicy
+	(*Metadata)(nil),            // 6: fairway.resource.v1.Metadata
+	(Strategy)(0),               // 7: fairway.resource.v1.Strategy
+	(Affinity)(0),               // 8: fairway.resource.v1.Affinity
+	(*durationpb.Duration)(nil), // 9: google.protobuf.Duration
 }
 var file_fairway_resource_v1_settings_proto_depIdxs = []int32{
-	2, // 0: fairway.resource.v1.Settings.metadata:type_name -> fairway.resource.v1.Metadata
-	3, // 1: fairway.resource.v1.Settings.default_strategy:type_name -> fairway.resource.v1.Strategy
-	1, // 2: fairway.resource.v1.Settings.retry:type_name -> fairway.resource.v1.RetryPolicy
-	3, // [3:3] is the sub-list for method output_type
-	3, // [3:3] is the sub-list for method input_type
-	3, // [3:3] is the sub-list for extension type_name
-	3, // [3:3] is the sub-list for extension extendee
-	0, // [0:3] is the sub-list for field type_name
+	6,  // 0: fairway.resource.v1.Settings.metadata:type_name -> fairway.resource.v1.Metadata
+	7,  // 1: fairway.resource.v1.Settings.default_strategy:type_name -> fairway.resource.v1.Strategy
+	5,  // 2: fairway.resource.v1.Settings.retry:type_name -> fairway.resource.v1.RetryPolicy
+	2,  // 3: fairway.resource.v1.Settings.weights:type_name -> fairway.resource.v1.BalanceWeights
+	3,  // 4: fairway.resource.v1.Settings.thresholds:type_name -> fairway.resource.v1.Thresholds
+	4,  // 5: fairway.resource.v1.Settings.recovery:type_name -> fairway.resource.v1.Recovery
+	8,  // 6: fairway.resource.v1.Settings.affinity:type_name -> fairway.resource.v1.Affinity
+	9,  // 7: fairway.resource.v1.Thresholds.window:type_name -> google.protobuf.Duration
+	9,  // 8: fairway.resource.v1.Recovery.open:type_name -> google.protobuf.Duration
+	9,  // 9: fairway.resource.v1.Recovery.max_open:type_name -> google.protobuf.Duration
+	9,  // 10: fairway.resource.v1.Recovery.slow_start:type_name -> google.protobuf.Duration
+	0,  // 11: fairway.resource.v1.Recovery.check:type_name -> fairway.resource.v1.CheckMode
+	9,  // 12: fairway.resource.v1.Recovery.check_interval:type_name -> google.protobuf.Duration
+	13, // [13:13] is the sub-list for method output_type
+	13, // [13:13] is the sub-list for method input_type
+	13, // [13:13] is the sub-list for extension type_name
+	13, // [13:13] is the sub-list for extension extendee
+	0,  // [0:13] is the sub-list for field type_name
 }
 
 func init() { file_fairway_resource_v1_settings_proto_init() }
@@ -207,13 +613,14 @@ func file_fairway_resource_v1_settings_proto_init() {
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_fairway_resource_v1_settings_proto_rawDesc), len(file_fairway_resource_v1_settings_proto_rawDesc)),
-			NumEnums:      0,
-			NumMessages:   2,
+			NumEnums:      1,
+			NumMessages:   5,
 			NumExtensions: 0,
 			NumServices:   0,
 		},
 		GoTypes:           file_fairway_resource_v1_settings_proto_goTypes,
 		DependencyIndexes: file_fairway_resource_v1_settings_proto_depIdxs,
+		EnumInfos:         file_fairway_resource_v1_settings_proto_enumTypes,
 		MessageInfos:      file_fairway_resource_v1_settings_proto_msgTypes,
 	}.Build()
 	File_fairway_resource_v1_settings_proto = out.File

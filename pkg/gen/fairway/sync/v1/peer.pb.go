@@ -7,6 +7,7 @@
 package syncv1
 
 import (
+	_ "buf.build/gen/go/bufbuild/protovalidate/protocolbuffers/go/buf/validate"
 	v1 "fairway/pkg/gen/fairway/admin/v1"
 	protoreflect "google.golang.org/protobuf/reflect/protoreflect"
 	protoimpl "google.golang.org/protobuf/runtime/protoimpl"
@@ -22,6 +23,174 @@ const (
 	_ = protoimpl.EnforceVersion(protoimpl.MaxVersion - 20)
 )
 
+type GetFleetHealthRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GetFleetHealthRequest) Reset() {
+	*x = GetFleetHealthRequest{}
+	mi := &file_fairway_sync_v1_peer_proto_msgTypes[0]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GetFleetHealthRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GetFleetHealthRequest) ProtoMessage() {}
+
+func (x *GetFleetHealthRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_fairway_sync_v1_peer_proto_msgTypes[0]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GetFleetHealthRequest.ProtoReflect.Descriptor instead.
+func (*GetFleetHealthRequest) Descriptor() ([]byte, []int) {
+	return file_fairway_sync_v1_peer_proto_rawDescGZIP(), []int{0}
+}
+
+type GetFleetHealthResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Health        *v1.FleetHealth        `protobuf:"bytes,1,opt,name=health,proto3" json:"health,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GetFleetHealthResponse) Reset() {
+	*x = GetFleetHealthResponse{}
+	mi := &file_fairway_sync_v1_peer_proto_msgTypes[1]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GetFleetHealthResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GetFleetHealthResponse) ProtoMessage() {}
+
+func (x *GetFleetHealthResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_fairway_sync_v1_peer_proto_msgTypes[1]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GetFleetHealthResponse.ProtoReflect.Descriptor instead.
+func (*GetFleetHealthResponse) Descriptor() ([]byte, []int) {
+	return file_fairway_sync_v1_peer_proto_rawDescGZIP(), []int{1}
+}
+
+func (x *GetFleetHealthResponse) GetHealth() *v1.FleetHealth {
+	if x != nil {
+		return x.Health
+	}
+	return nil
+}
+
+type FindDecisionRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	RequestId     string                 `protobuf:"bytes,1,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *FindDecisionRequest) Reset() {
+	*x = FindDecisionRequest{}
+	mi := &file_fairway_sync_v1_peer_proto_msgTypes[2]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *FindDecisionRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*FindDecisionRequest) ProtoMessage() {}
+
+func (x *FindDecisionRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_fairway_sync_v1_peer_proto_msgTypes[2]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use FindDecisionRequest.ProtoReflect.Descriptor instead.
+func (*FindDecisionRequest) Descriptor() ([]byte, []int) {
+	return file_fairway_sync_v1_peer_proto_rawDescGZIP(), []int{2}
+}
+
+func (x *FindDecisionRequest) GetRequestId() string {
+	if x != nil {
+		return x.RequestId
+	}
+	return ""
+}
+
+type FindDecisionResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Decision      *v1.Decision           `protobuf:"bytes,1,opt,name=decision,proto3" json:"decision,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *FindDecisionResponse) Reset() {
+	*x = FindDecisionResponse{}
+	mi := &file_fairway_sync_v1_peer_proto_msgTypes[3]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *FindDecisionResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*FindDecisionResponse) ProtoMessage() {}
+
+func (x *FindDecisionResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_fairway_sync_v1_peer_proto_msgTypes[3]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use FindDecisionResponse.ProtoReflect.Descriptor instead.
+func (*FindDecisionResponse) Descriptor() ([]byte, []int) {
+	return file_fairway_sync_v1_peer_proto_rawDescGZIP(), []int{3}
+}
+
+func (x *FindDecisionResponse) GetDecision() *v1.Decision {
+	if x != nil {
+		return x.Decision
+	}
+	return nil
+}
+
 type ListProxiesRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	unknownFields protoimpl.UnknownFields
@@ -30,7 +199,7 @@ type ListProxiesRequest struct {
 
 func (x *ListProxiesRequest) Reset() {
 	*x = ListProxiesRequest{}
-	mi := &file_fairway_sync_v1_peer_proto_msgTypes[0]
+	mi := &file_fairway_sync_v1_peer_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -42,7 +211,7 @@ func (x *ListProxiesRequest) String() string {
 func (*ListProxiesRequest) ProtoMessage() {}
 
 func (x *ListProxiesRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_fairway_sync_v1_peer_proto_msgTypes[0]
+	mi := &file_fairway_sync_v1_peer_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -55,7 +224,7 @@ func (x *ListProxiesRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListProxiesRequest.ProtoReflect.Descriptor instead.
 func (*ListProxiesRequest) Descriptor() ([]byte, []int) {
-	return file_fairway_sync_v1_peer_proto_rawDescGZIP(), []int{0}
+	return file_fairway_sync_v1_peer_proto_rawDescGZIP(), []int{4}
 }
 
 type ListProxiesResponse struct {
@@ -69,7 +238,7 @@ type ListProxiesResponse struct {
 
 func (x *ListProxiesResponse) Reset() {
 	*x = ListProxiesResponse{}
-	mi := &file_fairway_sync_v1_peer_proto_msgTypes[1]
+	mi := &file_fairway_sync_v1_peer_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -81,7 +250,7 @@ func (x *ListProxiesResponse) String() string {
 func (*ListProxiesResponse) ProtoMessage() {}
 
 func (x *ListProxiesResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_fairway_sync_v1_peer_proto_msgTypes[1]
+	mi := &file_fairway_sync_v1_peer_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -94,7 +263,7 @@ func (x *ListProxiesResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListProxiesResponse.ProtoReflect.Descriptor instead.
 func (*ListProxiesResponse) Descriptor() ([]byte, []int) {
-	return file_fairway_sync_v1_peer_proto_rawDescGZIP(), []int{1}
+	return file_fairway_sync_v1_peer_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *ListProxiesResponse) GetRevision() int64 {
@@ -115,13 +284,24 @@ var File_fairway_sync_v1_peer_proto protoreflect.FileDescriptor
 
 const file_fairway_sync_v1_peer_proto_rawDesc = "" +
 	"\n" +
-	"\x1afairway/sync/v1/peer.proto\x12\x0ffairway.sync.v1\x1a\x1cfairway/admin/v1/fleet.proto\"\x14\n" +
+	"\x1afairway/sync/v1/peer.proto\x12\x0ffairway.sync.v1\x1a\x1bbuf/validate/validate.proto\x1a\"fairway/admin/v1/diagnostics.proto\x1a\x1cfairway/admin/v1/fleet.proto\"\x17\n" +
+	"\x15GetFleetHealthRequest\"O\n" +
+	"\x16GetFleetHealthResponse\x125\n" +
+	"\x06health\x18\x01 \x01(\v2\x1d.fairway.admin.v1.FleetHealthR\x06health\"@\n" +
+	"\x13FindDecisionRequest\x12)\n" +
+	"\n" +
+	"request_id\x18\x01 \x01(\tB\n" +
+	"\xbaH\ar\x05\x10\x01\x18\x80\x01R\trequestId\"N\n" +
+	"\x14FindDecisionResponse\x126\n" +
+	"\bdecision\x18\x01 \x01(\v2\x1a.fairway.admin.v1.DecisionR\bdecision\"\x14\n" +
 	"\x12ListProxiesRequest\"d\n" +
 	"\x13ListProxiesResponse\x12\x1a\n" +
 	"\brevision\x18\x01 \x01(\x03R\brevision\x121\n" +
-	"\aproxies\x18\x02 \x03(\v2\x17.fairway.admin.v1.ProxyR\aproxies2g\n" +
+	"\aproxies\x18\x02 \x03(\v2\x17.fairway.admin.v1.ProxyR\aproxies2\xa7\x02\n" +
 	"\vPeerService\x12X\n" +
-	"\vListProxies\x12#.fairway.sync.v1.ListProxiesRequest\x1a$.fairway.sync.v1.ListProxiesResponseB\xa6\x01\n" +
+	"\vListProxies\x12#.fairway.sync.v1.ListProxiesRequest\x1a$.fairway.sync.v1.ListProxiesResponse\x12a\n" +
+	"\x0eGetFleetHealth\x12&.fairway.sync.v1.GetFleetHealthRequest\x1a'.fairway.sync.v1.GetFleetHealthResponse\x12[\n" +
+	"\fFindDecision\x12$.fairway.sync.v1.FindDecisionRequest\x1a%.fairway.sync.v1.FindDecisionResponseB\xa6\x01\n" +
 	"\x13com.fairway.sync.v1B\tPeerProtoP\x01Z&fairway/pkg/gen/fairway/sync/v1;syncv1\xa2\x02\x03FSX\xaa\x02\x0fFairway.Sync.V1\xca\x02\x0fFairway\\Sync\\V1\xe2\x02\x1bFairway\\Sync\\V1\\GPBMetadata\xea\x02\x11Fairway::Sync::V1b\x06proto3"
 
 var (
@@ -136,21 +316,33 @@ func file_fairway_sync_v1_peer_proto_rawDescGZIP() []byte {
 	return file_fairway_sync_v1_peer_proto_rawDescData
 }
 
-var file_fairway_sync_v1_peer_proto_msgTypes = make([]protoimpl.MessageInfo, 2)
+var file_fairway_sync_v1_peer_proto_msgTypes = make([]protoimpl.MessageInfo, 6)
 var file_fairway_sync_v1_peer_proto_goTypes = []any{
-	(*ListProxiesRequest)(nil),  // 0: fairway.sync.v1.ListProxiesRequest
-	(*ListProxiesResponse)(nil), // 1: fairway.sync.v1.ListProxiesResponse
-	(*v1.Proxy)(nil),            // 2: fairway.admin.v1.Proxy
+	(*GetFleetHealthRequest)(nil),  // 0: fairway.sync.v1.GetFleetHealthRequest
+	(*GetFleetHealthResponse)(nil), // 1: fairway.sync.v1.GetFleetHealthResponse
+	(*FindDecisionRequest)(nil),    // 2: fairway.sync.v1.FindDecisionRequest
+	(*FindDecisionResponse)(nil),   // 3: fairway.sync.v1.FindDecisionResponse
+	(*ListProxiesRequest)(nil),     // 4: fairway.sync.v1.ListProxiesRequest
+	(*ListProxiesResponse)(nil),    // 5: fairway.sync.v1.ListProxiesResponse
+	(*v1.FleetHealth)(nil),         // 6: fairway.admin.v1.FleetHealth
+	(*v1.Decision)(nil),            // 7: fairway.admin.v1.Decision
+	(*v1.Proxy)(nil),               // 8: fairway.admin.v1.Proxy
 }
 var file_fairway_sync_v1_peer_proto_depIdxs = []int32{
-	2, // 0: fairway.sync.v1.ListProxiesResponse.proxies:type_name -> fairway.admin.v1.Proxy
-	0, // 1: fairway.sync.v1.PeerService.ListProxies:input_type -> fairway.sync.v1.ListProxiesRequest
-	1, // 2: fairway.sync.v1.PeerService.ListProxies:output_type -> fairway.sync.v1.ListProxiesResponse
-	2, // [2:3] is the sub-list for method output_type
-	1, // [1:2] is the sub-list for method input_type
-	1, // [1:1] is the sub-list for extension type_name
-	1, // [1:1] is the sub-list for extension extendee
-	0, // [0:1] is the sub-list for field type_name
+	6, // 0: fairway.sync.v1.GetFleetHealthResponse.health:type_name -> fairway.admin.v1.FleetHealth
+	7, // 1: fairway.sync.v1.FindDecisionResponse.decision:type_name -> fairway.admin.v1.Decision
+	8, // 2: fairway.sync.v1.ListProxiesResponse.proxies:type_name -> fairway.admin.v1.Proxy
+	4, // 3: fairway.sync.v1.PeerService.ListProxies:input_type -> fairway.sync.v1.ListProxiesRequest
+	0, // 4: fairway.sync.v1.PeerService.GetFleetHealth:input_type -> fairway.sync.v1.GetFleetHealthRequest
+	2, // 5: fairway.sync.v1.PeerService.FindDecision:input_type -> fairway.sync.v1.FindDecisionRequest
+	5, // 6: fairway.sync.v1.PeerService.ListProxies:output_type -> fairway.sync.v1.ListProxiesResponse
+	1, // 7: fairway.sync.v1.PeerService.GetFleetHealth:output_type -> fairway.sync.v1.GetFleetHealthResponse
+	3, // 8: fairway.sync.v1.PeerService.FindDecision:output_type -> fairway.sync.v1.FindDecisionResponse
+	6, // [6:9] is the sub-list for method output_type
+	3, // [3:6] is the sub-list for method input_type
+	3, // [3:3] is the sub-list for extension type_name
+	3, // [3:3] is the sub-list for extension extendee
+	0, // [0:3] is the sub-list for field type_name
 }
 
 func init() { file_fairway_sync_v1_peer_proto_init() }
@@ -164,7 +356,7 @@ func file_fairway_sync_v1_peer_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_fairway_sync_v1_peer_proto_rawDesc), len(file_fairway_sync_v1_peer_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   2,
+			NumMessages:   6,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

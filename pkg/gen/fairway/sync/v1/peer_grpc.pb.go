@@ -19,7 +19,9 @@ import (
 const _ = grpc.SupportPackageIsVersion9
 
 const (
-	PeerService_ListProxies_FullMethodName = "/fairway.sync.v1.PeerService/ListProxies"
+	PeerService_ListProxies_FullMethodName    = "/fairway.sync.v1.PeerService/ListProxies"
+	PeerService_GetFleetHealth_FullMethodName = "/fairway.sync.v1.PeerService/GetFleetHealth"
+	PeerService_FindDecision_FullMethodName   = "/fairway.sync.v1.PeerService/FindDecision"
 )
 
 // PeerServiceClient is the client API for PeerService service.
@@ -30,6 +32,10 @@ const (
 type PeerServiceClient interface {
 	// ListProxies returns the proxies that are connected to this replica.
 	ListProxies(ctx context.Context, in *ListProxiesRequest, opts ...grpc.CallOption) (*ListProxiesResponse, error)
+	// GetFleetHealth returns what the leader knows. FAILED_PRECONDITION from a replica that does not lead.
+	GetFleetHealth(ctx context.Context, in *GetFleetHealthRequest, opts ...grpc.CallOption) (*GetFleetHealthResponse, error)
+	// FindDecision asks the proxies of this replica for a request. NOT_FOUND when none knows it.
+	FindDecision(ctx context.Context, in *FindDecisionRequest, opts ...grpc.CallOption) (*FindDecisionResponse, error)
 }
 
 type peerServiceClient struct {
@@ -50,6 +56,26 @@ func (c *peerServiceClient) ListProxies(ctx context.Context, in *ListProxiesRequ
 	return out, nil
 }
 
+func (c *peerServiceClient) GetFleetHealth(ctx context.Context, in *GetFleetHealthRequest, opts ...grpc.CallOption) (*GetFleetHealthResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(GetFleetHealthResponse)
+	err := c.cc.Invoke(ctx, PeerService_GetFleetHealth_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *peerServiceClient) FindDecision(ctx context.Context, in *FindDecisionRequest, opts ...grpc.CallOption) (*FindDecisionResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(FindDecisionResponse)
+	err := c.cc.Invoke(ctx, PeerService_FindDecision_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 // PeerServiceServer is the server API for PeerService service.
 // All implementations must embed UnimplementedPeerServiceServer
 // for forward compatibility.
@@ -58,6 +84,10 @@ func (c *peerServiceClient) ListProxies(ctx context.Context, in *ListProxiesRequ
 type PeerServiceServer interface {
 	// ListProxies returns the proxies that are connected to this replica.
 	ListProxies(context.Context, *ListProxiesRequest) (*ListProxiesResponse, error)
+	// GetFleetHealth returns what the leader knows. FAILED_PRECONDITION from a replica that does not lead.
+	GetFleetHealth(context.Context, *GetFleetHealthRequest) (*GetFleetHealthResponse, error)
+	// FindDecision asks the proxies of this replica for a request. NOT_FOUND when none knows it.
+	FindDecision(context.Context, *FindDecisionRequest) (*FindDecisionResponse, error)
 	mustEmbedUnimplementedPeerServiceServer()
 }
 
@@ -70,6 +100,12 @@ type UnimplementedPeerServiceServer struct{}
 
 func (UnimplementedPeerServiceServer) ListProxies(context.Context, *ListProxiesRequest) (*ListProxiesResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method ListProxies not implemented")
+}
+func (UnimplementedPeerServiceServer) GetFleetHealth(context.Context, *GetFleetHealthRequest) (*GetFleetHealthResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method GetFleetHealth not implemented")
+}
+func (UnimplementedPeerServiceServer) FindDecision(context.Context, *FindDecisionRequest) (*FindDecisionResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method FindDecision not implemented")
 }
 func (UnimplementedPeerServiceServer) mustEmbedUnimplementedPeerServiceServer() {}
 func (UnimplementedPeerServiceServer) testEmbeddedByValue()                     {}
@@ -110,6 +146,42 @@ func _PeerService_ListProxies_Handler(srv interface{}, ctx context.Context, dec 
 	return interceptor(ctx, in, info, handler)
 }
 
+func _PeerService_GetFleetHealth_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(GetFleetHealthRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(PeerServiceServer).GetFleetHealth(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: PeerService_GetFleetHealth_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(PeerServiceServer).GetFleetHealth(ctx, req.(*GetFleetHealthRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _PeerService_FindDecision_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(FindDecisionRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(PeerServiceServer).FindDecision(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: PeerService_FindDecision_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(PeerServiceServer).FindDecision(ctx, req.(*FindDecisionRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 // PeerService_ServiceDesc is the grpc.ServiceDesc for PeerService service.
 // It's only intended for direct use with grpc.RegisterService,
 // and not to be introspected or modified (even as a copy)
@@ -120,6 +192,14 @@ var PeerService_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "ListProxies",
 			Handler:    _PeerService_ListProxies_Handler,
+		},
+		{
+			MethodName: "GetFleetHealth",
+			Handler:    _PeerService_GetFleetHealth_Handler,
+		},
+		{
+			MethodName: "FindDecision",
+			Handler:    _PeerService_FindDecision_Handler,
 		},
 	},
 	Streams:  []grpc.StreamDesc{},

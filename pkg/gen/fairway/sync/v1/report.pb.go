@@ -31,6 +31,9 @@ type ReportRequest struct {
 	// watermark.
 	FirstSequence uint64         `protobuf:"varint,2,opt,name=first_sequence,json=firstSequence,proto3" json:"first_sequence,omitempty"`
 	Records       []*UsageRecord `protobuf:"bytes,3,rep,name=records,proto3" json:"records,omitempty"`
+	// What the proxy saw of the accounts' health. Such a message carries no records, and its first_sequence means nothing;
+	// it is answered with HealthUpdates only.
+	Health        *HealthReport `protobuf:"bytes,4,opt,name=health,proto3" json:"health,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -82,6 +85,13 @@ func (x *ReportRequest) GetFirstSequence() uint64 {
 func (x *ReportRequest) GetRecords() []*UsageRecord {
 	if x != nil {
 		return x.Records
+	}
+	return nil
+}
+
+func (x *ReportRequest) GetHealth() *HealthReport {
+	if x != nil {
+		return x.Health
 	}
 	return nil
 }
@@ -234,9 +244,11 @@ func (x *UsageRecord) GetPriceVersion() int64 {
 
 // ReportResponse says up to which record everything is on the books.
 type ReportResponse struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	BootId        string                 `protobuf:"bytes,1,opt,name=boot_id,json=bootId,proto3" json:"boot_id,omitempty"`
-	Watermark     uint64                 `protobuf:"varint,2,opt,name=watermark,proto3" json:"watermark,omitempty"`
+	state     protoimpl.MessageState `protogen:"open.v1"`
+	BootId    string                 `protobuf:"bytes,1,opt,name=boot_id,json=bootId,proto3" json:"boot_id,omitempty"`
+	Watermark uint64                 `protobuf:"varint,2,opt,name=watermark,proto3" json:"watermark,omitempty"`
+	// For a stream that reports health: the first one full, later ones as things change. The other fields are empty then.
+	Health        *HealthUpdate `protobuf:"bytes,3,opt,name=health,proto3" json:"health,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -283,6 +295,13 @@ func (x *ReportResponse) GetWatermark() uint64 {
 		return x.Watermark
 	}
 	return 0
+}
+
+func (x *ReportResponse) GetHealth() *HealthUpdate {
+	if x != nil {
+		return x.Health
+	}
+	return nil
 }
 
 // NotLeader is the detail of a FAILED_PRECONDITION from a replica that keeps no books.
@@ -335,11 +354,12 @@ var File_fairway_sync_v1_report_proto protoreflect.FileDescriptor
 
 const file_fairway_sync_v1_report_proto_rawDesc = "" +
 	"\n" +
-	"\x1cfairway/sync/v1/report.proto\x12\x0ffairway.sync.v1\x1a\x1bbuf/validate/validate.proto\"\xa6\x01\n" +
+	"\x1cfairway/sync/v1/report.proto\x12\x0ffairway.sync.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1cfairway/sync/v1/health.proto\"\xdd\x01\n" +
 	"\rReportRequest\x12\"\n" +
 	"\aboot_id\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18@R\x06bootId\x12.\n" +
 	"\x0efirst_sequence\x18\x02 \x01(\x04B\a\xbaH\x042\x02(\x01R\rfirstSequence\x12A\n" +
-	"\arecords\x18\x03 \x03(\v2\x1c.fairway.sync.v1.UsageRecordB\t\xbaH\x06\x92\x01\x03\x10\x90NR\arecords\"\xf2\x03\n" +
+	"\arecords\x18\x03 \x03(\v2\x1c.fairway.sync.v1.UsageRecordB\t\xbaH\x06\x92\x01\x03\x10\x90NR\arecords\x125\n" +
+	"\x06health\x18\x04 \x01(\v2\x1d.fairway.sync.v1.HealthReportR\x06health\"\xf2\x03\n" +
 	"\vUsageRecord\x12 \n" +
 	"\atime_ms\x18\x01 \x01(\x03B\a\xbaH\x04\"\x02(\x00R\x06timeMs\x12\x1e\n" +
 	"\x06key_id\x18\x02 \x01(\tB\a\xbaH\x04r\x02\x18@R\x05keyId\x12&\n" +
@@ -356,10 +376,11 @@ const file_fairway_sync_v1_report_proto_rawDesc = "" +
 	" \x01(\x03B\a\xbaH\x04\"\x02(\x00R\vcostNanoUsd\x12\x1c\n" +
 	"\testimated\x18\v \x01(\bR\testimated\x12\x1a\n" +
 	"\bunpriced\x18\f \x01(\bR\bunpriced\x12,\n" +
-	"\rprice_version\x18\r \x01(\x03B\a\xbaH\x04\"\x02(\x00R\fpriceVersion\"G\n" +
+	"\rprice_version\x18\r \x01(\x03B\a\xbaH\x04\"\x02(\x00R\fpriceVersion\"~\n" +
 	"\x0eReportResponse\x12\x17\n" +
 	"\aboot_id\x18\x01 \x01(\tR\x06bootId\x12\x1c\n" +
-	"\twatermark\x18\x02 \x01(\x04R\twatermark\";\n" +
+	"\twatermark\x18\x02 \x01(\x04R\twatermark\x125\n" +
+	"\x06health\x18\x03 \x01(\v2\x1d.fairway.sync.v1.HealthUpdateR\x06health\";\n" +
 	"\tNotLeader\x12.\n" +
 	"\x13leader_sync_address\x18\x01 \x01(\tR\x11leaderSyncAddressB\xa8\x01\n" +
 	"\x13com.fairway.sync.v1B\vReportProtoP\x01Z&fairway/pkg/gen/fairway/sync/v1;syncv1\xa2\x02\x03FSX\xaa\x02\x0fFairway.Sync.V1\xca\x02\x0fFairway\\Sync\\V1\xe2\x02\x1bFairway\\Sync\\V1\\GPBMetadata\xea\x02\x11Fairway::Sync::V1b\x06proto3"
@@ -382,14 +403,18 @@ var file_fairway_sync_v1_report_proto_goTypes = []any{
 	(*UsageRecord)(nil),    // 1: fairway.sync.v1.UsageRecord
 	(*ReportResponse)(nil), // 2: fairway.sync.v1.ReportResponse
 	(*NotLeader)(nil),      // 3: fairway.sync.v1.NotLeader
+	(*HealthReport)(nil),   // 4: fairway.sync.v1.HealthReport
+	(*HealthUpdate)(nil),   // 5: fairway.sync.v1.HealthUpdate
 }
 var file_fairway_sync_v1_report_proto_depIdxs = []int32{
 	1, // 0: fairway.sync.v1.ReportRequest.records:type_name -> fairway.sync.v1.UsageRecord
-	1, // [1:1] is the sub-list for method output_type
-	1, // [1:1] is the sub-list for method input_type
-	1, // [1:1] is the sub-list for extension type_name
-	1, // [1:1] is the sub-list for extension extendee
-	0, // [0:1] is the sub-list for field type_name
+	4, // 1: fairway.sync.v1.ReportRequest.health:type_name -> fairway.sync.v1.HealthReport
+	5, // 2: fairway.sync.v1.ReportResponse.health:type_name -> fairway.sync.v1.HealthUpdate
+	3, // [3:3] is the sub-list for method output_type
+	3, // [3:3] is the sub-list for method input_type
+	3, // [3:3] is the sub-list for extension type_name
+	3, // [3:3] is the sub-list for extension extendee
+	0, // [0:3] is the sub-list for field type_name
 }
 
 func init() { file_fairway_sync_v1_report_proto_init() }
@@ -397,6 +422,7 @@ func file_fairway_sync_v1_report_proto_init() {
 	if File_fairway_sync_v1_report_proto != nil {
 		return
 	}
+	file_fairway_sync_v1_health_proto_init()
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{

@@ -53,7 +53,9 @@ type ChannelState struct {
 	SystemPrompt  string            `protobuf:"bytes,22,opt,name=system_prompt,json=systemPrompt,proto3" json:"system_prompt,omitempty"`
 	StatusMapping map[uint32]uint32 `protobuf:"bytes,23,rep,name=status_mapping,json=statusMapping,proto3" json:"status_mapping,omitempty" protobuf_key:"varint,1,opt,name=key" protobuf_val:"varint,2,opt,name=value"`
 	// The value of fairway.resource.v1.StreamFormat.
-	StreamFormat  int32 `protobuf:"varint,24,opt,name=stream_format,json=streamFormat,proto3" json:"stream_format,omitempty"`
+	StreamFormat int32 `protobuf:"varint,24,opt,name=stream_format,json=streamFormat,proto3" json:"stream_format,omitempty"`
+	// Absent = none.
+	TotalTimeout  *durationpb.Duration `protobuf:"bytes,25,opt,name=total_timeout,json=totalTimeout,proto3" json:"total_timeout,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -256,6 +258,13 @@ func (x *ChannelState) GetStreamFormat() int32 {
 	return 0
 }
 
+func (x *ChannelState) GetTotalTimeout() *durationpb.Duration {
+	if x != nil {
+		return x.TotalTimeout
+	}
+	return nil
+}
+
 type ParameterRule struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The value of fairway.resource.v1.RuleAction.
@@ -398,7 +407,18 @@ type AccountState struct {
 	// The credential is exchanged: without a secret the account cannot serve yet.
 	Exchanged bool `protobuf:"varint,12,opt,name=exchanged,proto3" json:"exchanged,omitempty"`
 	// Of a Google service account: the project that it belongs to.
-	Project       string `protobuf:"bytes,13,opt,name=project,proto3" json:"project,omitempty"`
+	Project string `protobuf:"bytes,13,opt,name=project,proto3" json:"project,omitempty"`
+	// Of the fleet; 0 = no cap.
+	Concurrency   uint32 `protobuf:"varint,14,opt,name=concurrency,proto3" json:"concurrency,omitempty"`
+	Rpm           uint32 `protobuf:"varint,15,opt,name=rpm,proto3" json:"rpm,omitempty"`
+	Tpm           uint64 `protobuf:"varint,16,opt,name=tpm,proto3" json:"tpm,omitempty"`
+	Unschedulable bool   `protobuf:"varint,17,opt,name=unschedulable,proto3" json:"unschedulable,omitempty"`
+	// Absent = no window.
+	SessionLength   *durationpb.Duration `protobuf:"bytes,18,opt,name=session_length,json=sessionLength,proto3" json:"session_length,omitempty"`
+	SessionRequests uint64               `protobuf:"varint,19,opt,name=session_requests,json=sessionRequests,proto3" json:"session_requests,omitempty"`
+	SessionTokens   uint64               `protobuf:"varint,20,opt,name=session_tokens,json=sessionTokens,proto3" json:"session_tokens,omitempty"`
+	// What was decided last about its health; absent = nothing ever was.
+	Verdict       *VerdictState `protobuf:"bytes,21,opt,name=verdict,proto3" json:"verdict,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -524,6 +544,140 @@ func (x *AccountState) GetProject() string {
 	return ""
 }
 
+func (x *AccountState) GetConcurrency() uint32 {
+	if x != nil {
+		return x.Concurrency
+	}
+	return 0
+}
+
+func (x *AccountState) GetRpm() uint32 {
+	if x != nil {
+		return x.Rpm
+	}
+	return 0
+}
+
+func (x *AccountState) GetTpm() uint64 {
+	if x != nil {
+		return x.Tpm
+	}
+	return 0
+}
+
+func (x *AccountState) GetUnschedulable() bool {
+	if x != nil {
+		return x.Unschedulable
+	}
+	return false
+}
+
+func (x *AccountState) GetSessionLength() *durationpb.Duration {
+	if x != nil {
+		return x.SessionLength
+	}
+	return nil
+}
+
+func (x *AccountState) GetSessionRequests() uint64 {
+	if x != nil {
+		return x.SessionRequests
+	}
+	return 0
+}
+
+func (x *AccountState) GetSessionTokens() uint64 {
+	if x != nil {
+		return x.SessionTokens
+	}
+	return 0
+}
+
+func (x *AccountState) GetVerdict() *VerdictState {
+	if x != nil {
+		return x.Verdict
+	}
+	return nil
+}
+
+// VerdictState is a fairway.resource.v1.AccountHealth that was decided.
+type VerdictState struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The value of fairway.resource.v1.HealthState.
+	State         int32                  `protobuf:"varint,1,opt,name=state,proto3" json:"state,omitempty"`
+	Reason        string                 `protobuf:"bytes,2,opt,name=reason,proto3" json:"reason,omitempty"`
+	Until         *timestamppb.Timestamp `protobuf:"bytes,3,opt,name=until,proto3" json:"until,omitempty"`
+	Since         *timestamppb.Timestamp `protobuf:"bytes,4,opt,name=since,proto3" json:"since,omitempty"`
+	Opens         uint32                 `protobuf:"varint,5,opt,name=opens,proto3" json:"opens,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *VerdictState) Reset() {
+	*x = VerdictState{}
+	mi := &file_fairway_sync_v1_state_proto_msgTypes[4]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *VerdictState) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*VerdictState) ProtoMessage() {}
+
+func (x *VerdictState) ProtoReflect() protoreflect.Message {
+	mi := &file_fairway_sync_v1_state_proto_msgTypes[4]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use VerdictState.ProtoReflect.Descriptor instead.
+func (*VerdictState) Descriptor() ([]byte, []int) {
+	return file_fairway_sync_v1_state_proto_rawDescGZIP(), []int{4}
+}
+
+func (x *VerdictState) GetState() int32 {
+	if x != nil {
+		return x.State
+	}
+	return 0
+}
+
+func (x *VerdictState) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+func (x *VerdictState) GetUntil() *timestamppb.Timestamp {
+	if x != nil {
+		return x.Until
+	}
+	return nil
+}
+
+func (x *VerdictState) GetSince() *timestamppb.Timestamp {
+	if x != nil {
+		return x.Since
+	}
+	return nil
+}
+
+func (x *VerdictState) GetOpens() uint32 {
+	if x != nil {
+		return x.Opens
+	}
+	return 0
+}
+
 type GroupState struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	Name  string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
@@ -531,13 +685,24 @@ type GroupState struct {
 	Strategy      int32 `protobuf:"varint,2,opt,name=strategy,proto3" json:"strategy,omitempty"`
 	PriceRatioPpm int64 `protobuf:"varint,3,opt,name=price_ratio_ppm,json=priceRatioPpm,proto3" json:"price_ratio_ppm,omitempty"`
 	Strict        bool  `protobuf:"varint,4,opt,name=strict,proto3" json:"strict,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	// The value of fairway.resource.v1.Affinity; never 0.
+	Affinity int32 `protobuf:"varint,5,opt,name=affinity,proto3" json:"affinity,omitempty"`
+	Hedged   bool  `protobuf:"varint,6,opt,name=hedged,proto3" json:"hedged,omitempty"`
+	// Absent = the 95th percentile.
+	HedgeAfter       *durationpb.Duration `protobuf:"bytes,7,opt,name=hedge_after,json=hedgeAfter,proto3" json:"hedge_after,omitempty"`
+	HedgeMaxExtraPpm uint32               `protobuf:"varint,8,opt,name=hedge_max_extra_ppm,json=hedgeMaxExtraPpm,proto3" json:"hedge_max_extra_ppm,omitempty"`
+	// Absent = none.
+	FirstByteTimeout *durationpb.Duration `protobuf:"bytes,9,opt,name=first_byte_timeout,json=firstByteTimeout,proto3" json:"first_byte_timeout,omitempty"`
+	IdleTimeout      *durationpb.Duration `protobuf:"bytes,10,opt,name=idle_timeout,json=idleTimeout,proto3" json:"idle_timeout,omitempty"`
+	TotalTimeout     *durationpb.Duration `protobuf:"bytes,11,opt,name=total_timeout,json=totalTimeout,proto3" json:"total_timeout,omitempty"`
+	NoPanic          bool                 `protobuf:"varint,12,opt,name=no_panic,json=noPanic,proto3" json:"no_panic,omitempty"`
+	unknownFields    protoimpl.UnknownFields
+	sizeCache        protoimpl.SizeCache
 }
 
 func (x *GroupState) Reset() {
 	*x = GroupState{}
-	mi := &file_fairway_sync_v1_state_proto_msgTypes[4]
+	mi := &file_fairway_sync_v1_state_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -549,7 +714,7 @@ func (x *GroupState) String() string {
 func (*GroupState) ProtoMessage() {}
 
 func (x *GroupState) ProtoReflect() protoreflect.Message {
-	mi := &file_fairway_sync_v1_state_proto_msgTypes[4]
+	mi := &file_fairway_sync_v1_state_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -562,7 +727,7 @@ func (x *GroupState) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GroupState.ProtoReflect.Descriptor instead.
 func (*GroupState) Descriptor() ([]byte, []int) {
-	return file_fairway_sync_v1_state_proto_rawDescGZIP(), []int{4}
+	return file_fairway_sync_v1_state_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *GroupState) GetName() string {
@@ -593,6 +758,62 @@ func (x *GroupState) GetStrict() bool {
 	return false
 }
 
+func (x *GroupState) GetAffinity() int32 {
+	if x != nil {
+		return x.Affinity
+	}
+	return 0
+}
+
+func (x *GroupState) GetHedged() bool {
+	if x != nil {
+		return x.Hedged
+	}
+	return false
+}
+
+func (x *GroupState) GetHedgeAfter() *durationpb.Duration {
+	if x != nil {
+		return x.HedgeAfter
+	}
+	return nil
+}
+
+func (x *GroupState) GetHedgeMaxExtraPpm() uint32 {
+	if x != nil {
+		return x.HedgeMaxExtraPpm
+	}
+	return 0
+}
+
+func (x *GroupState) GetFirstByteTimeout() *durationpb.Duration {
+	if x != nil {
+		return x.FirstByteTimeout
+	}
+	return nil
+}
+
+func (x *GroupState) GetIdleTimeout() *durationpb.Duration {
+	if x != nil {
+		return x.IdleTimeout
+	}
+	return nil
+}
+
+func (x *GroupState) GetTotalTimeout() *durationpb.Duration {
+	if x != nil {
+		return x.TotalTimeout
+	}
+	return nil
+}
+
+func (x *GroupState) GetNoPanic() bool {
+	if x != nil {
+		return x.NoPanic
+	}
+	return false
+}
+
 type KeyState struct {
 	state    protoimpl.MessageState `protogen:"open.v1"`
 	Name     string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
@@ -606,13 +827,14 @@ type KeyState struct {
 	// HMAC-SHA256(pepper, key).
 	Mac           []byte `protobuf:"bytes,8,opt,name=mac,proto3" json:"mac,omitempty"`
 	Strict        bool   `protobuf:"varint,9,opt,name=strict,proto3" json:"strict,omitempty"`
+	DebugHeaders  bool   `protobuf:"varint,10,opt,name=debug_headers,json=debugHeaders,proto3" json:"debug_headers,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *KeyState) Reset() {
 	*x = KeyState{}
-	mi := &file_fairway_sync_v1_state_proto_msgTypes[5]
+	mi := &file_fairway_sync_v1_state_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -624,7 +846,7 @@ func (x *KeyState) String() string {
 func (*KeyState) ProtoMessage() {}
 
 func (x *KeyState) ProtoReflect() protoreflect.Message {
-	mi := &file_fairway_sync_v1_state_proto_msgTypes[5]
+	mi := &file_fairway_sync_v1_state_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -637,7 +859,7 @@ func (x *KeyState) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use KeyState.ProtoReflect.Descriptor instead.
 func (*KeyState) Descriptor() ([]byte, []int) {
-	return file_fairway_sync_v1_state_proto_rawDescGZIP(), []int{5}
+	return file_fairway_sync_v1_state_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *KeyState) GetName() string {
@@ -703,6 +925,13 @@ func (x *KeyState) GetStrict() bool {
 	return false
 }
 
+func (x *KeyState) GetDebugHeaders() bool {
+	if x != nil {
+		return x.DebugHeaders
+	}
+	return false
+}
+
 type ModelState struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	Name  string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
@@ -717,7 +946,7 @@ type ModelState struct {
 
 func (x *ModelState) Reset() {
 	*x = ModelState{}
-	mi := &file_fairway_sync_v1_state_proto_msgTypes[6]
+	mi := &file_fairway_sync_v1_state_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -729,7 +958,7 @@ func (x *ModelState) String() string {
 func (*ModelState) ProtoMessage() {}
 
 func (x *ModelState) ProtoReflect() protoreflect.Message {
-	mi := &file_fairway_sync_v1_state_proto_msgTypes[6]
+	mi := &file_fairway_sync_v1_state_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -742,7 +971,7 @@ func (x *ModelState) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ModelState.ProtoReflect.Descriptor instead.
 func (*ModelState) Descriptor() ([]byte, []int) {
-	return file_fairway_sync_v1_state_proto_rawDescGZIP(), []int{6}
+	return file_fairway_sync_v1_state_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *ModelState) GetName() string {
@@ -786,14 +1015,17 @@ type SettingsState struct {
 	RetryBudgetPercent uint32                 `protobuf:"varint,2,opt,name=retry_budget_percent,json=retryBudgetPercent,proto3" json:"retry_budget_percent,omitempty"`
 	RetryBudgetMin     uint32                 `protobuf:"varint,3,opt,name=retry_budget_min,json=retryBudgetMin,proto3" json:"retry_budget_min,omitempty"`
 	// Keys' MACs are made with it.
-	Pepper        []byte `protobuf:"bytes,4,opt,name=pepper,proto3" json:"pepper,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	Pepper            []byte        `protobuf:"bytes,4,opt,name=pepper,proto3" json:"pepper,omitempty"`
+	Balance           *BalanceState `protobuf:"bytes,5,opt,name=balance,proto3" json:"balance,omitempty"`
+	Breaker           *BreakerState `protobuf:"bytes,6,opt,name=breaker,proto3" json:"breaker,omitempty"`
+	DecisionSamplePpm uint32        `protobuf:"varint,7,opt,name=decision_sample_ppm,json=decisionSamplePpm,proto3" json:"decision_sample_ppm,omitempty"`
+	unknownFields     protoimpl.UnknownFields
+	sizeCache         protoimpl.SizeCache
 }
 
 func (x *SettingsState) Reset() {
 	*x = SettingsState{}
-	mi := &file_fairway_sync_v1_state_proto_msgTypes[7]
+	mi := &file_fairway_sync_v1_state_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -805,7 +1037,7 @@ func (x *SettingsState) String() string {
 func (*SettingsState) ProtoMessage() {}
 
 func (x *SettingsState) ProtoReflect() protoreflect.Message {
-	mi := &file_fairway_sync_v1_state_proto_msgTypes[7]
+	mi := &file_fairway_sync_v1_state_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -818,7 +1050,7 @@ func (x *SettingsState) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SettingsState.ProtoReflect.Descriptor instead.
 func (*SettingsState) Descriptor() ([]byte, []int) {
-	return file_fairway_sync_v1_state_proto_rawDescGZIP(), []int{7}
+	return file_fairway_sync_v1_state_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *SettingsState) GetMaxAttempts() uint32 {
@@ -849,11 +1081,236 @@ func (x *SettingsState) GetPepper() []byte {
 	return nil
 }
 
+func (x *SettingsState) GetBalance() *BalanceState {
+	if x != nil {
+		return x.Balance
+	}
+	return nil
+}
+
+func (x *SettingsState) GetBreaker() *BreakerState {
+	if x != nil {
+		return x.Breaker
+	}
+	return nil
+}
+
+func (x *SettingsState) GetDecisionSamplePpm() uint32 {
+	if x != nil {
+		return x.DecisionSamplePpm
+	}
+	return 0
+}
+
+// BalanceState is how the strategy "balanced" weighs its terms; they are 1 together.
+type BalanceState struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Cost          float64                `protobuf:"fixed64,1,opt,name=cost,proto3" json:"cost,omitempty"`
+	Performance   float64                `protobuf:"fixed64,2,opt,name=performance,proto3" json:"performance,omitempty"`
+	Load          float64                `protobuf:"fixed64,3,opt,name=load,proto3" json:"load,omitempty"`
+	Reliability   float64                `protobuf:"fixed64,4,opt,name=reliability,proto3" json:"reliability,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *BalanceState) Reset() {
+	*x = BalanceState{}
+	mi := &file_fairway_sync_v1_state_proto_msgTypes[9]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *BalanceState) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*BalanceState) ProtoMessage() {}
+
+func (x *BalanceState) ProtoReflect() protoreflect.Message {
+	mi := &file_fairway_sync_v1_state_proto_msgTypes[9]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use BalanceState.ProtoReflect.Descriptor instead.
+func (*BalanceState) Descriptor() ([]byte, []int) {
+	return file_fairway_sync_v1_state_proto_rawDescGZIP(), []int{9}
+}
+
+func (x *BalanceState) GetCost() float64 {
+	if x != nil {
+		return x.Cost
+	}
+	return 0
+}
+
+func (x *BalanceState) GetPerformance() float64 {
+	if x != nil {
+		return x.Performance
+	}
+	return 0
+}
+
+func (x *BalanceState) GetLoad() float64 {
+	if x != nil {
+		return x.Load
+	}
+	return 0
+}
+
+func (x *BalanceState) GetReliability() float64 {
+	if x != nil {
+		return x.Reliability
+	}
+	return 0
+}
+
+// BreakerState is when an account rests, and how it comes back.
+type BreakerState struct {
+	state               protoimpl.MessageState `protogen:"open.v1"`
+	ConsecutiveFailures uint32                 `protobuf:"varint,1,opt,name=consecutive_failures,json=consecutiveFailures,proto3" json:"consecutive_failures,omitempty"`
+	MaxErrorRate        float64                `protobuf:"fixed64,2,opt,name=max_error_rate,json=maxErrorRate,proto3" json:"max_error_rate,omitempty"`
+	MinRequests         uint32                 `protobuf:"varint,3,opt,name=min_requests,json=minRequests,proto3" json:"min_requests,omitempty"`
+	Window              *durationpb.Duration   `protobuf:"bytes,4,opt,name=window,proto3" json:"window,omitempty"`
+	MaxTtftRatio        float64                `protobuf:"fixed64,5,opt,name=max_ttft_ratio,json=maxTtftRatio,proto3" json:"max_ttft_ratio,omitempty"`
+	MaxEjectedPercent   uint32                 `protobuf:"varint,6,opt,name=max_ejected_percent,json=maxEjectedPercent,proto3" json:"max_ejected_percent,omitempty"`
+	PanicPercent        uint32                 `protobuf:"varint,7,opt,name=panic_percent,json=panicPercent,proto3" json:"panic_percent,omitempty"`
+	Open                *durationpb.Duration   `protobuf:"bytes,8,opt,name=open,proto3" json:"open,omitempty"`
+	MaxOpen             *durationpb.Duration   `protobuf:"bytes,9,opt,name=max_open,json=maxOpen,proto3" json:"max_open,omitempty"`
+	SlowStart           *durationpb.Duration   `protobuf:"bytes,10,opt,name=slow_start,json=slowStart,proto3" json:"slow_start,omitempty"`
+	CheckInterval       *durationpb.Duration   `protobuf:"bytes,11,opt,name=check_interval,json=checkInterval,proto3" json:"check_interval,omitempty"`
+	// The value of fairway.resource.v1.CheckMode; never 0.
+	Check         int32 `protobuf:"varint,12,opt,name=check,proto3" json:"check,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *BreakerState) Reset() {
+	*x = BreakerState{}
+	mi := &file_fairway_sync_v1_state_proto_msgTypes[10]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *BreakerState) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*BreakerState) ProtoMessage() {}
+
+func (x *BreakerState) ProtoReflect() protoreflect.Message {
+	mi := &file_fairway_sync_v1_state_proto_msgTypes[10]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use BreakerState.ProtoReflect.Descriptor instead.
+func (*BreakerState) Descriptor() ([]byte, []int) {
+	return file_fairway_sync_v1_state_proto_rawDescGZIP(), []int{10}
+}
+
+func (x *BreakerState) GetConsecutiveFailures() uint32 {
+	if x != nil {
+		return x.ConsecutiveFailures
+	}
+	return 0
+}
+
+func (x *BreakerState) GetMaxErrorRate() float64 {
+	if x != nil {
+		return x.MaxErrorRate
+	}
+	return 0
+}
+
+func (x *BreakerState) GetMinRequests() uint32 {
+	if x != nil {
+		return x.MinRequests
+	}
+	return 0
+}
+
+func (x *BreakerState) GetWindow() *durationpb.Duration {
+	if x != nil {
+		return x.Window
+	}
+	return nil
+}
+
+func (x *BreakerState) GetMaxTtftRatio() float64 {
+	if x != nil {
+		return x.MaxTtftRatio
+	}
+	return 0
+}
+
+func (x *BreakerState) GetMaxEjectedPercent() uint32 {
+	if x != nil {
+		return x.MaxEjectedPercent
+	}
+	return 0
+}
+
+func (x *BreakerState) GetPanicPercent() uint32 {
+	if x != nil {
+		return x.PanicPercent
+	}
+	return 0
+}
+
+func (x *BreakerState) GetOpen() *durationpb.Duration {
+	if x != nil {
+		return x.Open
+	}
+	return nil
+}
+
+func (x *BreakerState) GetMaxOpen() *durationpb.Duration {
+	if x != nil {
+		return x.MaxOpen
+	}
+	return nil
+}
+
+func (x *BreakerState) GetSlowStart() *durationpb.Duration {
+	if x != nil {
+		return x.SlowStart
+	}
+	return nil
+}
+
+func (x *BreakerState) GetCheckInterval() *durationpb.Duration {
+	if x != nil {
+		return x.CheckInterval
+	}
+	return nil
+}
+
+func (x *BreakerState) GetCheck() int32 {
+	if x != nil {
+		return x.Check
+	}
+	return 0
+}
+
 var File_fairway_sync_v1_state_proto protoreflect.FileDescriptor
 
 const file_fairway_sync_v1_state_proto_rawDesc = "" +
 	"\n" +
-	"\x1bfairway/sync/v1/state.proto\x12\x0ffairway.sync.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xf0\t\n" +
+	"\x1bfairway/sync/v1/state.proto\x12\x0ffairway.sync.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xb0\n" +
+	"\n" +
 	"\fChannelState\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x1a\n" +
 	"\bprovider\x18\x02 \x01(\x05R\bprovider\x12\x19\n" +
@@ -883,7 +1340,8 @@ const file_fairway_sync_v1_state_proto_rawDesc = "" +
 	"\fheader_rules\x18\x15 \x03(\v2\x1b.fairway.sync.v1.HeaderRuleR\vheaderRules\x12#\n" +
 	"\rsystem_prompt\x18\x16 \x01(\tR\fsystemPrompt\x12W\n" +
 	"\x0estatus_mapping\x18\x17 \x03(\v20.fairway.sync.v1.ChannelState.StatusMappingEntryR\rstatusMapping\x12#\n" +
-	"\rstream_format\x18\x18 \x01(\x05R\fstreamFormat\x1a?\n" +
+	"\rstream_format\x18\x18 \x01(\x05R\fstreamFormat\x12>\n" +
+	"\rtotal_timeout\x18\x19 \x01(\v2\x19.google.protobuf.DurationR\ftotalTimeout\x1a?\n" +
 	"\x11ModelMappingEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\x1a:\n" +
@@ -901,7 +1359,7 @@ const file_fairway_sync_v1_state_proto_rawDesc = "" +
 	"HeaderRule\x12\x16\n" +
 	"\x06action\x18\x01 \x01(\x05R\x06action\x12\x12\n" +
 	"\x04name\x18\x02 \x01(\tR\x04name\x12\x14\n" +
-	"\x05value\x18\x03 \x01(\tR\x05value\"\xcb\x03\n" +
+	"\x05value\x18\x03 \x01(\tR\x05value\"\x84\x06\n" +
 	"\fAccountState\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x1d\n" +
 	"\n" +
@@ -917,13 +1375,37 @@ const file_fairway_sync_v1_state_proto_rawDesc = "" +
 	" \x01(\tB\x03\x80\x01\x01R\fsessionToken\x12H\n" +
 	"\x12secret_expire_time\x18\v \x01(\v2\x1a.google.protobuf.TimestampR\x10secretExpireTime\x12\x1c\n" +
 	"\texchanged\x18\f \x01(\bR\texchanged\x12\x18\n" +
-	"\aproject\x18\r \x01(\tR\aproject\"|\n" +
+	"\aproject\x18\r \x01(\tR\aproject\x12 \n" +
+	"\vconcurrency\x18\x0e \x01(\rR\vconcurrency\x12\x10\n" +
+	"\x03rpm\x18\x0f \x01(\rR\x03rpm\x12\x10\n" +
+	"\x03tpm\x18\x10 \x01(\x04R\x03tpm\x12$\n" +
+	"\runschedulable\x18\x11 \x01(\bR\runschedulable\x12@\n" +
+	"\x0esession_length\x18\x12 \x01(\v2\x19.google.protobuf.DurationR\rsessionLength\x12)\n" +
+	"\x10session_requests\x18\x13 \x01(\x04R\x0fsessionRequests\x12%\n" +
+	"\x0esession_tokens\x18\x14 \x01(\x04R\rsessionTokens\x127\n" +
+	"\averdict\x18\x15 \x01(\v2\x1d.fairway.sync.v1.VerdictStateR\averdict\"\xb6\x01\n" +
+	"\fVerdictState\x12\x14\n" +
+	"\x05state\x18\x01 \x01(\x05R\x05state\x12\x16\n" +
+	"\x06reason\x18\x02 \x01(\tR\x06reason\x120\n" +
+	"\x05until\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\x05until\x120\n" +
+	"\x05since\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\x05since\x12\x14\n" +
+	"\x05opens\x18\x05 \x01(\rR\x05opens\"\xfd\x03\n" +
 	"\n" +
 	"GroupState\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x1a\n" +
 	"\bstrategy\x18\x02 \x01(\x05R\bstrategy\x12&\n" +
 	"\x0fprice_ratio_ppm\x18\x03 \x01(\x03R\rpriceRatioPpm\x12\x16\n" +
-	"\x06strict\x18\x04 \x01(\bR\x06strict\"\x8d\x02\n" +
+	"\x06strict\x18\x04 \x01(\bR\x06strict\x12\x1a\n" +
+	"\baffinity\x18\x05 \x01(\x05R\baffinity\x12\x16\n" +
+	"\x06hedged\x18\x06 \x01(\bR\x06hedged\x12:\n" +
+	"\vhedge_after\x18\a \x01(\v2\x19.google.protobuf.DurationR\n" +
+	"hedgeAfter\x12-\n" +
+	"\x13hedge_max_extra_ppm\x18\b \x01(\rR\x10hedgeMaxExtraPpm\x12G\n" +
+	"\x12first_byte_timeout\x18\t \x01(\v2\x19.google.protobuf.DurationR\x10firstByteTimeout\x12<\n" +
+	"\fidle_timeout\x18\n" +
+	" \x01(\v2\x19.google.protobuf.DurationR\vidleTimeout\x12>\n" +
+	"\rtotal_timeout\x18\v \x01(\v2\x19.google.protobuf.DurationR\ftotalTimeout\x12\x19\n" +
+	"\bno_panic\x18\f \x01(\bR\anoPanic\"\xb2\x02\n" +
 	"\bKeyState\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x19\n" +
 	"\bgroup_id\x18\x02 \x01(\tR\agroupId\x12\x16\n" +
@@ -935,19 +1417,44 @@ const file_fairway_sync_v1_state_proto_rawDesc = "" +
 	"\vallowed_ips\x18\a \x03(\tR\n" +
 	"allowedIps\x12\x10\n" +
 	"\x03mac\x18\b \x01(\fR\x03mac\x12\x16\n" +
-	"\x06strict\x18\t \x01(\bR\x06strict\"\x89\x01\n" +
+	"\x06strict\x18\t \x01(\bR\x06strict\x12#\n" +
+	"\rdebug_headers\x18\n" +
+	" \x01(\bR\fdebugHeaders\"\x89\x01\n" +
 	"\n" +
 	"ModelState\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x16\n" +
 	"\x06priced\x18\x02 \x01(\bR\x06priced\x12\x14\n" +
 	"\x05input\x18\x03 \x01(\x03R\x05input\x12!\n" +
 	"\fcached_input\x18\x04 \x01(\x03R\vcachedInput\x12\x16\n" +
-	"\x06output\x18\x05 \x01(\x03R\x06output\"\xab\x01\n" +
+	"\x06output\x18\x05 \x01(\x03R\x06output\"\xcd\x02\n" +
 	"\rSettingsState\x12!\n" +
 	"\fmax_attempts\x18\x01 \x01(\rR\vmaxAttempts\x120\n" +
 	"\x14retry_budget_percent\x18\x02 \x01(\rR\x12retryBudgetPercent\x12(\n" +
 	"\x10retry_budget_min\x18\x03 \x01(\rR\x0eretryBudgetMin\x12\x1b\n" +
-	"\x06pepper\x18\x04 \x01(\fB\x03\x80\x01\x01R\x06pepperB\xa7\x01\n" +
+	"\x06pepper\x18\x04 \x01(\fB\x03\x80\x01\x01R\x06pepper\x127\n" +
+	"\abalance\x18\x05 \x01(\v2\x1d.fairway.sync.v1.BalanceStateR\abalance\x127\n" +
+	"\abreaker\x18\x06 \x01(\v2\x1d.fairway.sync.v1.BreakerStateR\abreaker\x12.\n" +
+	"\x13decision_sample_ppm\x18\a \x01(\rR\x11decisionSamplePpm\"z\n" +
+	"\fBalanceState\x12\x12\n" +
+	"\x04cost\x18\x01 \x01(\x01R\x04cost\x12 \n" +
+	"\vperformance\x18\x02 \x01(\x01R\vperformance\x12\x12\n" +
+	"\x04load\x18\x03 \x01(\x01R\x04load\x12 \n" +
+	"\vreliability\x18\x04 \x01(\x01R\vreliability\"\xaf\x04\n" +
+	"\fBreakerState\x121\n" +
+	"\x14consecutive_failures\x18\x01 \x01(\rR\x13consecutiveFailures\x12$\n" +
+	"\x0emax_error_rate\x18\x02 \x01(\x01R\fmaxErrorRate\x12!\n" +
+	"\fmin_requests\x18\x03 \x01(\rR\vminRequests\x121\n" +
+	"\x06window\x18\x04 \x01(\v2\x19.google.protobuf.DurationR\x06window\x12$\n" +
+	"\x0emax_ttft_ratio\x18\x05 \x01(\x01R\fmaxTtftRatio\x12.\n" +
+	"\x13max_ejected_percent\x18\x06 \x01(\rR\x11maxEjectedPercent\x12#\n" +
+	"\rpanic_percent\x18\a \x01(\rR\fpanicPercent\x12-\n" +
+	"\x04open\x18\b \x01(\v2\x19.google.protobuf.DurationR\x04open\x124\n" +
+	"\bmax_open\x18\t \x01(\v2\x19.google.protobuf.DurationR\amaxOpen\x128\n" +
+	"\n" +
+	"slow_start\x18\n" +
+	" \x01(\v2\x19.google.protobuf.DurationR\tslowStart\x12@\n" +
+	"\x0echeck_interval\x18\v \x01(\v2\x19.google.protobuf.DurationR\rcheckInterval\x12\x14\n" +
+	"\x05check\x18\f \x01(\x05R\x05checkB\xa7\x01\n" +
 	"\x13com.fairway.sync.v1B\n" +
 	"StateProtoP\x01Z&fairway/pkg/gen/fairway/sync/v1;syncv1\xa2\x02\x03FSX\xaa\x02\x0fFairway.Sync.V1\xca\x02\x0fFairway\\Sync\\V1\xe2\x02\x1bFairway\\Sync\\V1\\GPBMetadata\xea\x02\x11Fairway::Sync::V1b\x06proto3"
 
@@ -963,39 +1470,58 @@ func file_fairway_sync_v1_state_proto_rawDescGZIP() []byte {
 	return file_fairway_sync_v1_state_proto_rawDescData
 }
 
-var file_fairway_sync_v1_state_proto_msgTypes = make([]protoimpl.MessageInfo, 11)
+var file_fairway_sync_v1_state_proto_msgTypes = make([]protoimpl.MessageInfo, 14)
 var file_fairway_sync_v1_state_proto_goTypes = []any{
 	(*ChannelState)(nil),          // 0: fairway.sync.v1.ChannelState
 	(*ParameterRule)(nil),         // 1: fairway.sync.v1.ParameterRule
 	(*HeaderRule)(nil),            // 2: fairway.sync.v1.HeaderRule
 	(*AccountState)(nil),          // 3: fairway.sync.v1.AccountState
-	(*GroupState)(nil),            // 4: fairway.sync.v1.GroupState
-	(*KeyState)(nil),              // 5: fairway.sync.v1.KeyState
-	(*ModelState)(nil),            // 6: fairway.sync.v1.ModelState
-	(*SettingsState)(nil),         // 7: fairway.sync.v1.SettingsState
-	nil,                           // 8: fairway.sync.v1.ChannelState.ModelMappingEntry
-	nil,                           // 9: fairway.sync.v1.ChannelState.HeadersEntry
-	nil,                           // 10: fairway.sync.v1.ChannelState.StatusMappingEntry
-	(*durationpb.Duration)(nil),   // 11: google.protobuf.Duration
-	(*timestamppb.Timestamp)(nil), // 12: google.protobuf.Timestamp
+	(*VerdictState)(nil),          // 4: fairway.sync.v1.VerdictState
+	(*GroupState)(nil),            // 5: fairway.sync.v1.GroupState
+	(*KeyState)(nil),              // 6: fairway.sync.v1.KeyState
+	(*ModelState)(nil),            // 7: fairway.sync.v1.ModelState
+	(*SettingsState)(nil),         // 8: fairway.sync.v1.SettingsState
+	(*BalanceState)(nil),          // 9: fairway.sync.v1.BalanceState
+	(*BreakerState)(nil),          // 10: fairway.sync.v1.BreakerState
+	nil,                           // 11: fairway.sync.v1.ChannelState.ModelMappingEntry
+	nil,                           // 12: fairway.sync.v1.ChannelState.HeadersEntry
+	nil,                           // 13: fairway.sync.v1.ChannelState.StatusMappingEntry
+	(*durationpb.Duration)(nil),   // 14: google.protobuf.Duration
+	(*timestamppb.Timestamp)(nil), // 15: google.protobuf.Timestamp
 }
 var file_fairway_sync_v1_state_proto_depIdxs = []int32{
-	8,  // 0: fairway.sync.v1.ChannelState.model_mapping:type_name -> fairway.sync.v1.ChannelState.ModelMappingEntry
-	9,  // 1: fairway.sync.v1.ChannelState.headers:type_name -> fairway.sync.v1.ChannelState.HeadersEntry
-	11, // 2: fairway.sync.v1.ChannelState.dial_timeout:type_name -> google.protobuf.Duration
-	11, // 3: fairway.sync.v1.ChannelState.tls_timeout:type_name -> google.protobuf.Duration
-	11, // 4: fairway.sync.v1.ChannelState.first_byte_timeout:type_name -> google.protobuf.Duration
-	11, // 5: fairway.sync.v1.ChannelState.idle_timeout:type_name -> google.protobuf.Duration
+	11, // 0: fairway.sync.v1.ChannelState.model_mapping:type_name -> fairway.sync.v1.ChannelState.ModelMappingEntry
+	12, // 1: fairway.sync.v1.ChannelState.headers:type_name -> fairway.sync.v1.ChannelState.HeadersEntry
+	14, // 2: fairway.sync.v1.ChannelState.dial_timeout:type_name -> google.protobuf.Duration
+	14, // 3: fairway.sync.v1.ChannelState.tls_timeout:type_name -> google.protobuf.Duration
+	14, // 4: fairway.sync.v1.ChannelState.first_byte_timeout:type_name -> google.protobuf.Duration
+	14, // 5: fairway.sync.v1.ChannelState.idle_timeout:type_name -> google.protobuf.Duration
 	1,  // 6: fairway.sync.v1.ChannelState.parameters:type_name -> fairway.sync.v1.ParameterRule
 	2,  // 7: fairway.sync.v1.ChannelState.header_rules:type_name -> fairway.sync.v1.HeaderRule
-	10, // 8: fairway.sync.v1.ChannelState.status_mapping:type_name -> fairway.sync.v1.ChannelState.StatusMappingEntry
-	12, // 9: fairway.sync.v1.AccountState.secret_expire_time:type_name -> google.protobuf.Timestamp
-	12, // 10: fairway.sync.v1.KeyState.expire_time:type_name -> google.protobuf.Timestamp
-	11, // [11:11] is the sub-list for method output_type
-	11, // [11:11] is the sub-list for method input_type
-	11, // [11:11] is the sub-list for extension type_name
-	11, // [11:11] is the sub-list for extension extendee
-	0,  // [0:11] is the sub-list for field type_name
+	13, // 8: fairway.sync.v1.ChannelState.status_mapping:type_name -> fairway.sync.v1.ChannelState.StatusMappingEntry
+	14, // 9: fairway.sync.v1.ChannelState.total_timeout:type_name -> google.protobuf.Duration
+	15, // 10: fairway.sync.v1.AccountState.secret_expire_time:type_name -> google.protobuf.Timestamp
+	14, // 11: fairway.sync.v1.AccountState.session_length:type_name -> google.protobuf.Duration
+	4,  // 12: fairway.sync.v1.AccountState.verdict:type_name -> fairway.sync.v1.VerdictState
+	15, // 13: fairway.sync.v1.VerdictState.until:type_name -> google.protobuf.Timestamp
+	15, // 14: fairway.sync.v1.VerdictState.since:type_name -> google.protobuf.Timestamp
+	14, // 15: fairway.sync.v1.GroupState.hedge_after:type_name -> google.protobuf.Duration
+	14, // 16: fairway.sync.v1.GroupState.first_byte_timeout:type_name -> google.protobuf.Duration
+	14, // 17: fairway.sync.v1.GroupState.idle_timeout:type_name -> google.protobuf.Duration
+	14, // 18: fairway.sync.v1.GroupState.total_timeout:type_name -> google.protobuf.Duration
+	15, // 19: fairway.sync.v1.KeyState.expire_time:type_name -> google.protobuf.Timestamp
+	9,  // 20: fairway.sync.v1.SettingsState.balance:type_name -> fairway.sync.v1.BalanceState
+	10, // 21: fairway.sync.v1.SettingsState.breaker:type_name -> fairway.sync.v1.BreakerState
+	14, // 22: fairway.sync.v1.BreakerState.window:type_name -> google.protobuf.Duration
+	14, // 23: fairway.sync.v1.BreakerState.open:type_name -> google.protobuf.Duration
+	14, // 24: fairway.sync.v1.BreakerState.max_open:type_name -> google.protobuf.Duration
+	14, // 25: fairway.sync.v1.BreakerState.slow_start:type_name -> google.protobuf.Duration
+	14, // 26: fairway.sync.v1.BreakerState.check_interval:type_name -> google.protobuf.Duration
+	27, // [27:27] is the sub-list for method output_type
+	27, // [27:27] is the sub-list for method input_type
+	27, // [27:27] is the sub-list for extension type_name
+	27, // [27:27] is the sub-list for extension extendee
+	0,  // [0:27] is the sub-list for field type_name
 }
 
 func init() { file_fairway_sync_v1_state_proto_init() }
@@ -1009,7 +1535,7 @@ func file_fairway_sync_v1_state_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_fairway_sync_v1_state_proto_rawDesc), len(file_fairway_sync_v1_state_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   11,
+			NumMessages:   14,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

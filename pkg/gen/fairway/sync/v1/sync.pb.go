@@ -8,6 +8,7 @@ package syncv1
 
 import (
 	_ "buf.build/gen/go/bufbuild/protovalidate/protocolbuffers/go/buf/validate"
+	v1 "fairway/pkg/gen/fairway/admin/v1"
 	protoreflect "google.golang.org/protobuf/reflect/protoreflect"
 	protoimpl "google.golang.org/protobuf/runtime/protoimpl"
 	durationpb "google.golang.org/protobuf/types/known/durationpb"
@@ -98,6 +99,7 @@ type SyncRequest struct {
 	//	*SyncRequest_Hello
 	//	*SyncRequest_Ack
 	//	*SyncRequest_ProbeResult
+	//	*SyncRequest_LookupResult
 	Message       isSyncRequest_Message `protobuf_oneof:"message"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -167,6 +169,15 @@ func (x *SyncRequest) GetProbeResult() *ProbeResult {
 	return nil
 }
 
+func (x *SyncRequest) GetLookupResult() *LookupResult {
+	if x != nil {
+		if x, ok := x.Message.(*SyncRequest_LookupResult); ok {
+			return x.LookupResult
+		}
+	}
+	return nil
+}
+
 type isSyncRequest_Message interface {
 	isSyncRequest_Message()
 }
@@ -183,11 +194,17 @@ type SyncRequest_ProbeResult struct {
 	ProbeResult *ProbeResult `protobuf:"bytes,3,opt,name=probe_result,json=probeResult,proto3,oneof"`
 }
 
+type SyncRequest_LookupResult struct {
+	LookupResult *LookupResult `protobuf:"bytes,4,opt,name=lookup_result,json=lookupResult,proto3,oneof"`
+}
+
 func (*SyncRequest_Hello) isSyncRequest_Message() {}
 
 func (*SyncRequest_Ack) isSyncRequest_Message() {}
 
 func (*SyncRequest_ProbeResult) isSyncRequest_Message() {}
+
+func (*SyncRequest_LookupResult) isSyncRequest_Message() {}
 
 // Hello opens a stream and says what the proxy holds, so that only what differs travels.
 type Hello struct {
@@ -427,6 +444,7 @@ type SyncResponse struct {
 	//	*SyncResponse_Progress
 	//	*SyncResponse_Drain
 	//	*SyncResponse_Probe
+	//	*SyncResponse_Lookup
 	Message       isSyncResponse_Message `protobuf_oneof:"message"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -505,6 +523,15 @@ func (x *SyncResponse) GetProbe() *Probe {
 	return nil
 }
 
+func (x *SyncResponse) GetLookup() *Lookup {
+	if x != nil {
+		if x, ok := x.Message.(*SyncResponse_Lookup); ok {
+			return x.Lookup
+		}
+	}
+	return nil
+}
+
 type isSyncResponse_Message interface {
 	isSyncResponse_Message()
 }
@@ -525,6 +552,10 @@ type SyncResponse_Probe struct {
 	Probe *Probe `protobuf:"bytes,4,opt,name=probe,proto3,oneof"`
 }
 
+type SyncResponse_Lookup struct {
+	Lookup *Lookup `protobuf:"bytes,5,opt,name=lookup,proto3,oneof"`
+}
+
 func (*SyncResponse_Txn) isSyncResponse_Message() {}
 
 func (*SyncResponse_Progress) isSyncResponse_Message() {}
@@ -532,6 +563,115 @@ func (*SyncResponse_Progress) isSyncResponse_Message() {}
 func (*SyncResponse_Drain) isSyncResponse_Message() {}
 
 func (*SyncResponse_Probe) isSyncResponse_Message() {}
+
+func (*SyncResponse_Lookup) isSyncResponse_Message() {}
+
+// Lookup asks the proxy whether it knows a request, live or recorded. The proxy answers with a LookupResult of the same
+// id, also when it does not.
+type Lookup struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Id            string                 `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
+	RequestId     string                 `protobuf:"bytes,2,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Lookup) Reset() {
+	*x = Lookup{}
+	mi := &file_fairway_sync_v1_sync_proto_msgTypes[5]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Lookup) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Lookup) ProtoMessage() {}
+
+func (x *Lookup) ProtoReflect() protoreflect.Message {
+	mi := &file_fairway_sync_v1_sync_proto_msgTypes[5]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Lookup.ProtoReflect.Descriptor instead.
+func (*Lookup) Descriptor() ([]byte, []int) {
+	return file_fairway_sync_v1_sync_proto_rawDescGZIP(), []int{5}
+}
+
+func (x *Lookup) GetId() string {
+	if x != nil {
+		return x.Id
+	}
+	return ""
+}
+
+func (x *Lookup) GetRequestId() string {
+	if x != nil {
+		return x.RequestId
+	}
+	return ""
+}
+
+type LookupResult struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Id    string                 `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
+	// Absent = not known.
+	Decision      *v1.Decision `protobuf:"bytes,2,opt,name=decision,proto3" json:"decision,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *LookupResult) Reset() {
+	*x = LookupResult{}
+	mi := &file_fairway_sync_v1_sync_proto_msgTypes[6]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *LookupResult) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*LookupResult) ProtoMessage() {}
+
+func (x *LookupResult) ProtoReflect() protoreflect.Message {
+	mi := &file_fairway_sync_v1_sync_proto_msgTypes[6]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use LookupResult.ProtoReflect.Descriptor instead.
+func (*LookupResult) Descriptor() ([]byte, []int) {
+	return file_fairway_sync_v1_sync_proto_rawDescGZIP(), []int{6}
+}
+
+func (x *LookupResult) GetId() string {
+	if x != nil {
+		return x.Id
+	}
+	return ""
+}
+
+func (x *LookupResult) GetDecision() *v1.Decision {
+	if x != nil {
+		return x.Decision
+	}
+	return nil
+}
 
 // Probe asks the proxy to try an account with the smallest request there is, at its real upstream. The proxy answers with
 // a ProbeResult of the same id, also when it does not know the account.
@@ -548,7 +688,7 @@ type Probe struct {
 
 func (x *Probe) Reset() {
 	*x = Probe{}
-	mi := &file_fairway_sync_v1_sync_proto_msgTypes[5]
+	mi := &file_fairway_sync_v1_sync_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -560,7 +700,7 @@ func (x *Probe) String() string {
 func (*Probe) ProtoMessage() {}
 
 func (x *Probe) ProtoReflect() protoreflect.Message {
-	mi := &file_fairway_sync_v1_sync_proto_msgTypes[5]
+	mi := &file_fairway_sync_v1_sync_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -573,7 +713,7 @@ func (x *Probe) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Probe.ProtoReflect.Descriptor instead.
 func (*Probe) Descriptor() ([]byte, []int) {
-	return file_fairway_sync_v1_sync_proto_rawDescGZIP(), []int{5}
+	return file_fairway_sync_v1_sync_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *Probe) GetId() string {
@@ -622,7 +762,7 @@ type ProbeResult struct {
 
 func (x *ProbeResult) Reset() {
 	*x = ProbeResult{}
-	mi := &file_fairway_sync_v1_sync_proto_msgTypes[6]
+	mi := &file_fairway_sync_v1_sync_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -634,7 +774,7 @@ func (x *ProbeResult) String() string {
 func (*ProbeResult) ProtoMessage() {}
 
 func (x *ProbeResult) ProtoReflect() protoreflect.Message {
-	mi := &file_fairway_sync_v1_sync_proto_msgTypes[6]
+	mi := &file_fairway_sync_v1_sync_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -647,7 +787,7 @@ func (x *ProbeResult) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ProbeResult.ProtoReflect.Descriptor instead.
 func (*ProbeResult) Descriptor() ([]byte, []int) {
-	return file_fairway_sync_v1_sync_proto_rawDescGZIP(), []int{6}
+	return file_fairway_sync_v1_sync_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *ProbeResult) GetId() string {
@@ -712,7 +852,7 @@ type Txn struct {
 
 func (x *Txn) Reset() {
 	*x = Txn{}
-	mi := &file_fairway_sync_v1_sync_proto_msgTypes[7]
+	mi := &file_fairway_sync_v1_sync_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -724,7 +864,7 @@ func (x *Txn) String() string {
 func (*Txn) ProtoMessage() {}
 
 func (x *Txn) ProtoReflect() protoreflect.Message {
-	mi := &file_fairway_sync_v1_sync_proto_msgTypes[7]
+	mi := &file_fairway_sync_v1_sync_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -737,7 +877,7 @@ func (x *Txn) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Txn.ProtoReflect.Descriptor instead.
 func (*Txn) Descriptor() ([]byte, []int) {
-	return file_fairway_sync_v1_sync_proto_rawDescGZIP(), []int{7}
+	return file_fairway_sync_v1_sync_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *Txn) GetLineage() string {
@@ -804,7 +944,7 @@ type Change struct {
 
 func (x *Change) Reset() {
 	*x = Change{}
-	mi := &file_fairway_sync_v1_sync_proto_msgTypes[8]
+	mi := &file_fairway_sync_v1_sync_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -816,7 +956,7 @@ func (x *Change) String() string {
 func (*Change) ProtoMessage() {}
 
 func (x *Change) ProtoReflect() protoreflect.Message {
-	mi := &file_fairway_sync_v1_sync_proto_msgTypes[8]
+	mi := &file_fairway_sync_v1_sync_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -829,7 +969,7 @@ func (x *Change) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Change.ProtoReflect.Descriptor instead.
 func (*Change) Descriptor() ([]byte, []int) {
-	return file_fairway_sync_v1_sync_proto_rawDescGZIP(), []int{8}
+	return file_fairway_sync_v1_sync_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *Change) GetKind() Kind {
@@ -877,7 +1017,7 @@ type Progress struct {
 
 func (x *Progress) Reset() {
 	*x = Progress{}
-	mi := &file_fairway_sync_v1_sync_proto_msgTypes[9]
+	mi := &file_fairway_sync_v1_sync_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -889,7 +1029,7 @@ func (x *Progress) String() string {
 func (*Progress) ProtoMessage() {}
 
 func (x *Progress) ProtoReflect() protoreflect.Message {
-	mi := &file_fairway_sync_v1_sync_proto_msgTypes[9]
+	mi := &file_fairway_sync_v1_sync_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -902,7 +1042,7 @@ func (x *Progress) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Progress.ProtoReflect.Descriptor instead.
 func (*Progress) Descriptor() ([]byte, []int) {
-	return file_fairway_sync_v1_sync_proto_rawDescGZIP(), []int{9}
+	return file_fairway_sync_v1_sync_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *Progress) GetRevision() int64 {
@@ -923,7 +1063,7 @@ type Drain struct {
 
 func (x *Drain) Reset() {
 	*x = Drain{}
-	mi := &file_fairway_sync_v1_sync_proto_msgTypes[10]
+	mi := &file_fairway_sync_v1_sync_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -935,7 +1075,7 @@ func (x *Drain) String() string {
 func (*Drain) ProtoMessage() {}
 
 func (x *Drain) ProtoReflect() protoreflect.Message {
-	mi := &file_fairway_sync_v1_sync_proto_msgTypes[10]
+	mi := &file_fairway_sync_v1_sync_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -948,7 +1088,7 @@ func (x *Drain) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Drain.ProtoReflect.Descriptor instead.
 func (*Drain) Descriptor() ([]byte, []int) {
-	return file_fairway_sync_v1_sync_proto_rawDescGZIP(), []int{10}
+	return file_fairway_sync_v1_sync_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *Drain) GetGrace() *durationpb.Duration {
@@ -962,11 +1102,12 @@ var File_fairway_sync_v1_sync_proto protoreflect.FileDescriptor
 
 const file_fairway_sync_v1_sync_proto_rawDesc = "" +
 	"\n" +
-	"\x1afairway/sync/v1/sync.proto\x12\x0ffairway.sync.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1bfairway/sync/v1/lease.proto\x1a\x1cfairway/sync/v1/report.proto\x1a\x1egoogle/protobuf/duration.proto\"\xbc\x01\n" +
+	"\x1afairway/sync/v1/sync.proto\x12\x0ffairway.sync.v1\x1a\x1bbuf/validate/validate.proto\x1a\"fairway/admin/v1/diagnostics.proto\x1a\x1bfairway/sync/v1/lease.proto\x1a\x1cfairway/sync/v1/report.proto\x1a\x1egoogle/protobuf/duration.proto\"\x82\x02\n" +
 	"\vSyncRequest\x12.\n" +
 	"\x05hello\x18\x01 \x01(\v2\x16.fairway.sync.v1.HelloH\x00R\x05hello\x12(\n" +
 	"\x03ack\x18\x02 \x01(\v2\x14.fairway.sync.v1.AckH\x00R\x03ack\x12A\n" +
-	"\fprobe_result\x18\x03 \x01(\v2\x1c.fairway.sync.v1.ProbeResultH\x00R\vprobeResultB\x10\n" +
+	"\fprobe_result\x18\x03 \x01(\v2\x1c.fairway.sync.v1.ProbeResultH\x00R\vprobeResult\x12D\n" +
+	"\rlookup_result\x18\x04 \x01(\v2\x1d.fairway.sync.v1.LookupResultH\x00R\flookupResultB\x10\n" +
 	"\amessage\x12\x05\xbaH\x02\b\x01\"\xee\x01\n" +
 	"\x05Hello\x12\"\n" +
 	"\aboot_id\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18@R\x06bootId\x12\"\n" +
@@ -985,13 +1126,21 @@ const file_fairway_sync_v1_sync_proto_rawDesc = "" +
 	"\x04kind\x18\x01 \x01(\x0e2\x15.fairway.sync.v1.KindB\b\xbaH\x05\x82\x01\x02\x10\x01R\x04kind\x12\x17\n" +
 	"\x02id\x18\x02 \x01(\tB\a\xbaH\x04r\x02\x18@R\x02id\x12!\n" +
 	"\aversion\x18\x03 \x01(\x03B\a\xbaH\x04\"\x02(\x00R\aversion\x12 \n" +
-	"\x06reason\x18\x04 \x01(\tB\b\xbaH\x05r\x03\x18\x80\bR\x06reason\"\xdc\x01\n" +
+	"\x06reason\x18\x04 \x01(\tB\b\xbaH\x05r\x03\x18\x80\bR\x06reason\"\x8f\x02\n" +
 	"\fSyncResponse\x12(\n" +
 	"\x03txn\x18\x01 \x01(\v2\x14.fairway.sync.v1.TxnH\x00R\x03txn\x127\n" +
 	"\bprogress\x18\x02 \x01(\v2\x19.fairway.sync.v1.ProgressH\x00R\bprogress\x12.\n" +
 	"\x05drain\x18\x03 \x01(\v2\x16.fairway.sync.v1.DrainH\x00R\x05drain\x12.\n" +
-	"\x05probe\x18\x04 \x01(\v2\x16.fairway.sync.v1.ProbeH\x00R\x05probeB\t\n" +
-	"\amessage\"\x81\x01\n" +
+	"\x05probe\x18\x04 \x01(\v2\x16.fairway.sync.v1.ProbeH\x00R\x05probe\x121\n" +
+	"\x06lookup\x18\x05 \x01(\v2\x17.fairway.sync.v1.LookupH\x00R\x06lookupB\t\n" +
+	"\amessage\"7\n" +
+	"\x06Lookup\x12\x0e\n" +
+	"\x02id\x18\x01 \x01(\tR\x02id\x12\x1d\n" +
+	"\n" +
+	"request_id\x18\x02 \x01(\tR\trequestId\"a\n" +
+	"\fLookupResult\x12\x19\n" +
+	"\x02id\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18@R\x02id\x126\n" +
+	"\bdecision\x18\x02 \x01(\v2\x1a.fairway.admin.v1.DecisionR\bdecision\"\x81\x01\n" +
 	"\x05Probe\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x1d\n" +
 	"\n" +
@@ -1053,7 +1202,7 @@ func file_fairway_sync_v1_sync_proto_rawDescGZIP() []byte {
 }
 
 var file_fairway_sync_v1_sync_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_fairway_sync_v1_sync_proto_msgTypes = make([]protoimpl.MessageInfo, 11)
+var file_fairway_sync_v1_sync_proto_msgTypes = make([]protoimpl.MessageInfo, 13)
 var file_fairway_sync_v1_sync_proto_goTypes = []any{
 	(Kind)(0),                   // 0: fairway.sync.v1.Kind
 	(*SyncRequest)(nil),         // 1: fairway.sync.v1.SyncRequest
@@ -1061,45 +1210,51 @@ var file_fairway_sync_v1_sync_proto_goTypes = []any{
 	(*Ack)(nil),                 // 3: fairway.sync.v1.Ack
 	(*Reject)(nil),              // 4: fairway.sync.v1.Reject
 	(*SyncResponse)(nil),        // 5: fairway.sync.v1.SyncResponse
-	(*Probe)(nil),               // 6: fairway.sync.v1.Probe
-	(*ProbeResult)(nil),         // 7: fairway.sync.v1.ProbeResult
-	(*Txn)(nil),                 // 8: fairway.sync.v1.Txn
-	(*Change)(nil),              // 9: fairway.sync.v1.Change
-	(*Progress)(nil),            // 10: fairway.sync.v1.Progress
-	(*Drain)(nil),               // 11: fairway.sync.v1.Drain
-	(*durationpb.Duration)(nil), // 12: google.protobuf.Duration
-	(*ReportRequest)(nil),       // 13: fairway.sync.v1.ReportRequest
-	(*LeaseRequest)(nil),        // 14: fairway.sync.v1.LeaseRequest
-	(*ReportResponse)(nil),      // 15: fairway.sync.v1.ReportResponse
-	(*LeaseResponse)(nil),       // 16: fairway.sync.v1.LeaseResponse
+	(*Lookup)(nil),              // 6: fairway.sync.v1.Lookup
+	(*LookupResult)(nil),        // 7: fairway.sync.v1.LookupResult
+	(*Probe)(nil),               // 8: fairway.sync.v1.Probe
+	(*ProbeResult)(nil),         // 9: fairway.sync.v1.ProbeResult
+	(*Txn)(nil),                 // 10: fairway.sync.v1.Txn
+	(*Change)(nil),              // 11: fairway.sync.v1.Change
+	(*Progress)(nil),            // 12: fairway.sync.v1.Progress
+	(*Drain)(nil),               // 13: fairway.sync.v1.Drain
+	(*durationpb.Duration)(nil), // 14: google.protobuf.Duration
+	(*v1.Decision)(nil),         // 15: fairway.admin.v1.Decision
+	(*ReportRequest)(nil),       // 16: fairway.sync.v1.ReportRequest
+	(*LeaseRequest)(nil),        // 17: fairway.sync.v1.LeaseRequest
+	(*ReportResponse)(nil),      // 18: fairway.sync.v1.ReportResponse
+	(*LeaseResponse)(nil),       // 19: fairway.sync.v1.LeaseResponse
 }
 var file_fairway_sync_v1_sync_proto_depIdxs = []int32{
 	2,  // 0: fairway.sync.v1.SyncRequest.hello:type_name -> fairway.sync.v1.Hello
 	3,  // 1: fairway.sync.v1.SyncRequest.ack:type_name -> fairway.sync.v1.Ack
-	7,  // 2: fairway.sync.v1.SyncRequest.probe_result:type_name -> fairway.sync.v1.ProbeResult
-	12, // 3: fairway.sync.v1.Ack.apply_time:type_name -> google.protobuf.Duration
-	4,  // 4: fairway.sync.v1.Ack.rejects:type_name -> fairway.sync.v1.Reject
-	0,  // 5: fairway.sync.v1.Reject.kind:type_name -> fairway.sync.v1.Kind
-	8,  // 6: fairway.sync.v1.SyncResponse.txn:type_name -> fairway.sync.v1.Txn
-	10, // 7: fairway.sync.v1.SyncResponse.progress:type_name -> fairway.sync.v1.Progress
-	11, // 8: fairway.sync.v1.SyncResponse.drain:type_name -> fairway.sync.v1.Drain
-	6,  // 9: fairway.sync.v1.SyncResponse.probe:type_name -> fairway.sync.v1.Probe
-	12, // 10: fairway.sync.v1.Probe.timeout:type_name -> google.protobuf.Duration
-	12, // 11: fairway.sync.v1.ProbeResult.took:type_name -> google.protobuf.Duration
-	9,  // 12: fairway.sync.v1.Txn.changes:type_name -> fairway.sync.v1.Change
-	0,  // 13: fairway.sync.v1.Change.kind:type_name -> fairway.sync.v1.Kind
-	12, // 14: fairway.sync.v1.Drain.grace:type_name -> google.protobuf.Duration
-	1,  // 15: fairway.sync.v1.StateSyncService.Sync:input_type -> fairway.sync.v1.SyncRequest
-	13, // 16: fairway.sync.v1.StateSyncService.Report:input_type -> fairway.sync.v1.ReportRequest
-	14, // 17: fairway.sync.v1.StateSyncService.Lease:input_type -> fairway.sync.v1.LeaseRequest
-	5,  // 18: fairway.sync.v1.StateSyncService.Sync:output_type -> fairway.sync.v1.SyncResponse
-	15, // 19: fairway.sync.v1.StateSyncService.Report:output_type -> fairway.sync.v1.ReportResponse
-	16, // 20: fairway.sync.v1.StateSyncService.Lease:output_type -> fairway.sync.v1.LeaseResponse
-	18, // [18:21] is the sub-list for method output_type
-	15, // [15:18] is the sub-list for method input_type
-	15, // [15:15] is the sub-list for extension type_name
-	15, // [15:15] is the sub-list for extension extendee
-	0,  // [0:15] is the sub-list for field type_name
+	9,  // 2: fairway.sync.v1.SyncRequest.probe_result:type_name -> fairway.sync.v1.ProbeResult
+	7,  // 3: fairway.sync.v1.SyncRequest.lookup_result:type_name -> fairway.sync.v1.LookupResult
+	14, // 4: fairway.sync.v1.Ack.apply_time:type_name -> google.protobuf.Duration
+	4,  // 5: fairway.sync.v1.Ack.rejects:type_name -> fairway.sync.v1.Reject
+	0,  // 6: fairway.sync.v1.Reject.kind:type_name -> fairway.sync.v1.Kind
+	10, // 7: fairway.sync.v1.SyncResponse.txn:type_name -> fairway.sync.v1.Txn
+	12, // 8: fairway.sync.v1.SyncResponse.progress:type_name -> fairway.sync.v1.Progress
+	13, // 9: fairway.sync.v1.SyncResponse.drain:type_name -> fairway.sync.v1.Drain
+	8,  // 10: fairway.sync.v1.SyncResponse.probe:type_name -> fairway.sync.v1.Probe
+	6,  // 11: fairway.sync.v1.SyncResponse.lookup:type_name -> fairway.sync.v1.Lookup
+	15, // 12: fairway.sync.v1.LookupResult.decision:type_name -> fairway.admin.v1.Decision
+	14, // 13: fairway.sync.v1.Probe.timeout:type_name -> google.protobuf.Duration
+	14, // 14: fairway.sync.v1.ProbeResult.took:type_name -> google.protobuf.Duration
+	11, // 15: fairway.sync.v1.Txn.changes:type_name -> fairway.sync.v1.Change
+	0,  // 16: fairway.sync.v1.Change.kind:type_name -> fairway.sync.v1.Kind
+	14, // 17: fairway.sync.v1.Drain.grace:type_name -> google.protobuf.Duration
+	1,  // 18: fairway.sync.v1.StateSyncService.Sync:input_type -> fairway.sync.v1.SyncRequest
+	16, // 19: fairway.sync.v1.StateSyncService.Report:input_type -> fairway.sync.v1.ReportRequest
+	17, // 20: fairway.sync.v1.StateSyncService.Lease:input_type -> fairway.sync.v1.LeaseRequest
+	5,  // 21: fairway.sync.v1.StateSyncService.Sync:output_type -> fairway.sync.v1.SyncResponse
+	18, // 22: fairway.sync.v1.StateSyncService.Report:output_type -> fairway.sync.v1.ReportResponse
+	19, // 23: fairway.sync.v1.StateSyncService.Lease:output_type -> fairway.sync.v1.LeaseResponse
+	21, // [21:24] is the sub-list for method output_type
+	18, // [18:21] is the sub-list for method input_type
+	18, // [18:18] is the sub-list for extension type_name
+	18, // [18:18] is the sub-list for extension extendee
+	0,  // [0:18] is the sub-list for field type_name
 }
 
 func init() { file_fairway_sync_v1_sync_proto_init() }
@@ -1113,12 +1268,14 @@ func file_fairway_sync_v1_sync_proto_init() {
 		(*SyncRequest_Hello)(nil),
 		(*SyncRequest_Ack)(nil),
 		(*SyncRequest_ProbeResult)(nil),
+		(*SyncRequest_LookupResult)(nil),
 	}
 	file_fairway_sync_v1_sync_proto_msgTypes[4].OneofWrappers = []any{
 		(*SyncResponse_Txn)(nil),
 		(*SyncResponse_Progress)(nil),
 		(*SyncResponse_Drain)(nil),
 		(*SyncResponse_Probe)(nil),
+		(*SyncResponse_Lookup)(nil),
 	}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
@@ -1126,7 +1283,7 @@ func file_fairway_sync_v1_sync_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_fairway_sync_v1_sync_proto_rawDesc), len(file_fairway_sync_v1_sync_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   11,
+			NumMessages:   13,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -38,6 +38,9 @@ const (
 	// AccountServiceDeleteAccountProcedure is the procedure name of the AccountService's DeleteAccount
 	// RPC.
 	AccountServiceDeleteAccountProcedure = "/fairway.admin.v1.AccountService/DeleteAccount"
+	// AccountServiceResetAccountProcedure is the procedure name of the AccountService's ResetAccount
+	// RPC.
+	AccountServiceResetAccountProcedure = "/fairway.admin.v1.AccountService/ResetAccount"
 )
 
 var (
@@ -78,6 +81,13 @@ var (
 			Procedure:  AccountServiceDeleteAccountProcedure,
 		}
 	})
+	accountServiceResetAccountSpec = sync.OnceValue(func() connect.Spec {
+		return connect.Spec{
+			StreamType: connect.StreamTypeUnary,
+			Schema:     v1.File_fairway_admin_v1_account_proto.Services().ByName("AccountService").Methods().ByName("ResetAccount"),
+			Procedure:  AccountServiceResetAccountProcedure,
+		}
+	})
 )
 
 // AccountServiceClient is a client for the fairway.admin.v1.AccountService service.
@@ -93,6 +103,9 @@ type AccountServiceClient interface {
 	UpdateAccount(context.Context, *v1.UpdateAccountRequest) (*v1.UpdateAccountResponse, error)
 	// DeleteAccount removes one account. FAILED_PRECONDITION when its etag is stale.
 	DeleteAccount(context.Context, *v1.DeleteAccountRequest) (*v1.DeleteAccountResponse, error)
+	// ResetAccount closes an account's breaker, ends its rests in the whole fleet and forgets its failures. It enables a
+	// disabled one only when asked to.
+	ResetAccount(context.Context, *v1.ResetAccountRequest) (*v1.ResetAccountResponse, error)
 }
 
 // NewAccountServiceClient constructs a client for the fairway.admin.v1.AccountService service.
@@ -114,6 +127,9 @@ type AccountServiceHandler interface {
 	UpdateAccount(context.Context, *v1.UpdateAccountRequest) (*v1.UpdateAccountResponse, error)
 	// DeleteAccount removes one account. FAILED_PRECONDITION when its etag is stale.
 	DeleteAccount(context.Context, *v1.DeleteAccountRequest) (*v1.DeleteAccountResponse, error)
+	// ResetAccount closes an account's breaker, ends its rests in the whole fleet and forgets its failures. It enables a
+	// disabled one only when asked to.
+	ResetAccount(context.Context, *v1.ResetAccountRequest) (*v1.ResetAccountResponse, error)
 }
 
 // RegisterAccountServiceHandler registers svc as the fairway.admin.v1.AccountService implementation
@@ -126,6 +142,7 @@ func RegisterAccountServiceHandler(server *connect.Server, svc AccountServiceHan
 		connect.Method{Spec: accountServiceListAccountsSpec(), Handler: adapter.listAccounts},
 		connect.Method{Spec: accountServiceUpdateAccountSpec(), Handler: adapter.updateAccount},
 		connect.Method{Spec: accountServiceDeleteAccountSpec(), Handler: adapter.deleteAccount},
+		connect.Method{Spec: accountServiceResetAccountSpec(), Handler: adapter.resetAccount},
 	)
 }
 
@@ -150,6 +167,10 @@ func (UnimplementedAccountServiceHandler) UpdateAccount(context.Context, *v1.Upd
 
 func (UnimplementedAccountServiceHandler) DeleteAccount(context.Context, *v1.DeleteAccountRequest) (*v1.DeleteAccountResponse, error) {
 	return nil, connect.NewError(connect.CodeUnimplemented, "fairway.admin.v1.AccountService.DeleteAccount is not implemented")
+}
+
+func (UnimplementedAccountServiceHandler) ResetAccount(context.Context, *v1.ResetAccountRequest) (*v1.ResetAccountResponse, error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, "fairway.admin.v1.AccountService.ResetAccount is not implemented")
 }
 
 type accountServiceClient struct {
@@ -191,6 +212,14 @@ func (c *accountServiceClient) UpdateAccount(ctx context.Context, req *v1.Update
 func (c *accountServiceClient) DeleteAccount(ctx context.Context, req *v1.DeleteAccountRequest) (*v1.DeleteAccountResponse, error) {
 	var res v1.DeleteAccountResponse
 	if err := c.client.CallUnary(ctx, accountServiceDeleteAccountSpec(), req, &res); err != nil {
+		return nil, err
+	}
+	return &res, nil
+}
+
+func (c *accountServiceClient) ResetAccount(ctx context.Context, req *v1.ResetAccountRequest) (*v1.ResetAccountResponse, error) {
+	var res v1.ResetAccountResponse
+	if err := c.client.CallUnary(ctx, accountServiceResetAccountSpec(), req, &res); err != nil {
 		return nil, err
 	}
 	return &res, nil
@@ -252,6 +281,18 @@ func (h accountServiceHandler) deleteAccount(ctx context.Context, _ connect.Spec
 		return err
 	}
 	res, err := h.svc.DeleteAccount(ctx, &req)
+	if err != nil {
+		return err
+	}
+	return stream.Send(res)
+}
+
+func (h accountServiceHandler) resetAccount(ctx context.Context, _ connect.Spec, stream connect.ServerStream) error {
+	var req v1.ResetAccountRequest
+	if err := stream.Receive(&req); err != nil {
+		return err
+	}
+	res, err := h.svc.ResetAccount(ctx, &req)
 	if err != nil {
 		return err
 	}

@@ -38,6 +38,9 @@ const (
 	// FleetServiceDeleteJoinTokenProcedure is the procedure name of the FleetService's DeleteJoinToken
 	// RPC.
 	FleetServiceDeleteJoinTokenProcedure = "/fairway.admin.v1.FleetService/DeleteJoinToken"
+	// FleetServiceGetFleetHealthProcedure is the procedure name of the FleetService's GetFleetHealth
+	// RPC.
+	FleetServiceGetFleetHealthProcedure = "/fairway.admin.v1.FleetService/GetFleetHealth"
 )
 
 var (
@@ -79,6 +82,14 @@ var (
 			Procedure:  FleetServiceDeleteJoinTokenProcedure,
 		}
 	})
+	fleetServiceGetFleetHealthSpec = sync.OnceValue(func() connect.Spec {
+		return connect.Spec{
+			StreamType:       connect.StreamTypeUnary,
+			Schema:           v1.File_fairway_admin_v1_fleet_proto.Services().ByName("FleetService").Methods().ByName("GetFleetHealth"),
+			Procedure:        FleetServiceGetFleetHealthProcedure,
+			IdempotencyLevel: connect.IdempotencyNoSideEffects,
+		}
+	})
 )
 
 // FleetServiceClient is a client for the fairway.admin.v1.FleetService service.
@@ -93,6 +104,9 @@ type FleetServiceClient interface {
 	ListJoinTokens(context.Context, *v1.ListJoinTokensRequest) (*v1.ListJoinTokensResponse, error)
 	// DeleteJoinToken makes a token useless at once; proxies that joined with it stay.
 	DeleteJoinToken(context.Context, *v1.DeleteJoinTokenRequest) (*v1.DeleteJoinTokenResponse, error)
+	// GetFleetHealth returns what the leader knows of proxies and accounts, a second old at most. UNAVAILABLE while nobody
+	// leads.
+	GetFleetHealth(context.Context, *v1.GetFleetHealthRequest) (*v1.GetFleetHealthResponse, error)
 }
 
 // NewFleetServiceClient constructs a client for the fairway.admin.v1.FleetService service. Multiple
@@ -113,6 +127,9 @@ type FleetServiceHandler interface {
 	ListJoinTokens(context.Context, *v1.ListJoinTokensRequest) (*v1.ListJoinTokensResponse, error)
 	// DeleteJoinToken makes a token useless at once; proxies that joined with it stay.
 	DeleteJoinToken(context.Context, *v1.DeleteJoinTokenRequest) (*v1.DeleteJoinTokenResponse, error)
+	// GetFleetHealth returns what the leader knows of proxies and accounts, a second old at most. UNAVAILABLE while nobody
+	// leads.
+	GetFleetHealth(context.Context, *v1.GetFleetHealthRequest) (*v1.GetFleetHealthResponse, error)
 }
 
 // RegisterFleetServiceHandler registers svc as the fairway.admin.v1.FleetService implementation on
@@ -125,6 +142,7 @@ func RegisterFleetServiceHandler(server *connect.Server, svc FleetServiceHandler
 		connect.Method{Spec: fleetServiceCreateJoinTokenSpec(), Handler: adapter.createJoinToken},
 		connect.Method{Spec: fleetServiceListJoinTokensSpec(), Handler: adapter.listJoinTokens},
 		connect.Method{Spec: fleetServiceDeleteJoinTokenSpec(), Handler: adapter.deleteJoinToken},
+		connect.Method{Spec: fleetServiceGetFleetHealthSpec(), Handler: adapter.getFleetHealth},
 	)
 }
 
@@ -149,6 +167,10 @@ func (UnimplementedFleetServiceHandler) ListJoinTokens(context.Context, *v1.List
 
 func (UnimplementedFleetServiceHandler) DeleteJoinToken(context.Context, *v1.DeleteJoinTokenRequest) (*v1.DeleteJoinTokenResponse, error) {
 	return nil, connect.NewError(connect.CodeUnimplemented, "fairway.admin.v1.FleetService.DeleteJoinToken is not implemented")
+}
+
+func (UnimplementedFleetServiceHandler) GetFleetHealth(context.Context, *v1.GetFleetHealthRequest) (*v1.GetFleetHealthResponse, error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, "fairway.admin.v1.FleetService.GetFleetHealth is not implemented")
 }
 
 type fleetServiceClient struct {
@@ -190,6 +212,14 @@ func (c *fleetServiceClient) ListJoinTokens(ctx context.Context, req *v1.ListJoi
 func (c *fleetServiceClient) DeleteJoinToken(ctx context.Context, req *v1.DeleteJoinTokenRequest) (*v1.DeleteJoinTokenResponse, error) {
 	var res v1.DeleteJoinTokenResponse
 	if err := c.client.CallUnary(ctx, fleetServiceDeleteJoinTokenSpec(), req, &res); err != nil {
+		return nil, err
+	}
+	return &res, nil
+}
+
+func (c *fleetServiceClient) GetFleetHealth(ctx context.Context, req *v1.GetFleetHealthRequest) (*v1.GetFleetHealthResponse, error) {
+	var res v1.GetFleetHealthResponse
+	if err := c.client.CallUnary(ctx, fleetServiceGetFleetHealthSpec(), req, &res); err != nil {
 		return nil, err
 	}
 	return &res, nil
@@ -251,6 +281,18 @@ func (h fleetServiceHandler) deleteJoinToken(ctx context.Context, _ connect.Spec
 		return err
 	}
 	res, err := h.svc.DeleteJoinToken(ctx, &req)
+	if err != nil {
+		return err
+	}
+	return stream.Send(res)
+}
+
+func (h fleetServiceHandler) getFleetHealth(ctx context.Context, _ connect.Spec, stream connect.ServerStream) error {
+	var req v1.GetFleetHealthRequest
+	if err := stream.Receive(&req); err != nil {
+		return err
+	}
+	res, err := h.svc.GetFleetHealth(ctx, &req)
 	if err != nil {
 		return err
 	}
