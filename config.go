@@ -50,7 +50,7 @@ fairway up would take them.`,
 
 // elsewhere are the variables that are no flags of a command that serves.
 var elsewhere = []string{ //nolint:gochecknoglobals // a constant list
-	"FAIRWAY_KEK", "FAIRWAY_ETCD_PASSWORD", "FAIRWAY_SERVER", "FAIRWAY_TOKEN", "FAIRWAY_TOKEN_FILE",
+	"FAIRWAY_KEK", "FAIRWAY_ETCD_PASSWORD", "FAIRWAY_SERVER", "FAIRWAY_TOKEN", "FAIRWAY_TOKEN_FILE", "FAIRWAY_KEY",
 }
 
 // configProblems is everything that is wrong with the file at path (empty = none) and with the environment.

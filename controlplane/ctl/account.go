@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"strconv"
+	"time"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
@@ -19,17 +20,22 @@ func accounts() kind {
 		example: `  fairway account create openai-2 --channel openai --secret-stdin < key.txt
   fairway account create bedrock-eu --channel bedrock --access-key-id AKIA… --secret-env AWS_SECRET_ACCESS_KEY \
       --exchange aws-role --role arn:aws:iam::123456789012:role/bedrock`,
-		header: []string{"name", "channel", "weight", "fingerprint", "exchange", "state"},
-		fresh:  func(md *resourcev1.Metadata) resource { return &resourcev1.Account{Metadata: md} },
-		row: typedRow(func(r *resourcev1.Account) []string {
-			return []string{r.GetMetadata().GetName(), r.GetChannel(), strconv.Itoa(int(r.GetWeight())),
-				dash(r.GetSecret().GetFingerprint()), exchangeName(r.GetExchange()), state(r.GetDisabled())}
-		}),
+		header:  []string{"name", "channel", "weight", "fingerprint", "exchange", "state", "reason", "until"},
+		fresh:   func(md *resourcev1.Metadata) resource { return &resourcev1.Account{Metadata: md} },
+		row:     typedRow(func(r *resourcev1.Account) []string { return accountRow(r, time.Now()) }),
 		fields:  accountFields,
 		offers:  completeAccount,
 		further: accountOrigin,
-		extra:   rotateCommand,
+		extra: func(s *session, k kind) []*cobra.Command {
+			return append(stateCommands(s, k), rotateCommand(s, k))
+		},
 	}
+}
+
+func accountRow(r *resourcev1.Account, now time.Time) []string {
+	state, reason, until := accountHealth(r, now)
+	return []string{r.GetMetadata().GetName(), r.GetChannel(), strconv.Itoa(int(r.GetWeight())),
+		dash(r.GetSecret().GetFingerprint()), exchangeName(r.GetExchange()), state, reason, until}
 }
 
 func accountFields(fs *pflag.FlagSet) fieldReader {
@@ -38,11 +44,23 @@ func accountFields(fs *pflag.FlagSet) fieldReader {
 		disabled               bool
 		proxyURL, organization string
 		labels                 map[string]string
+
+		concurrency, rpm                  uint32
+		tpm, windowRequests, windowTokens uint64
+		unschedulable                     bool
+		window                            time.Duration
 	)
 	fs.Uint32Var(&weight, "weight", 0, "share among the channel's accounts (default 100)")
 	fs.BoolVar(&disabled, "disabled", false, "serve nothing")
 	fs.StringVar(&proxyURL, "proxy-url", "", "reach the upstream through http://HOST:PORT or socks5://HOST:PORT")
 	fs.StringVar(&organization, "organization", "", "sent as OpenAI-Organization")
+	fs.Uint32Var(&concurrency, "concurrency", 0, "requests at once, over the whole fleet (0 = no cap)")
+	fs.Uint32Var(&rpm, "rpm", 0, "requests per minute of the provider's plan, over the whole fleet (0 = no cap)")
+	fs.Uint64Var(&tpm, "tpm", 0, "tokens per minute of the provider's plan, over the whole fleet (0 = no cap)")
+	fs.BoolVar(&unschedulable, "unschedulable", false, "new requests go elsewhere; what only this account can serve still comes")
+	fs.DurationVar(&window, "session-window", 0, "length of the plan's usage window, such as 5h (0 = none)")
+	fs.Uint64Var(&windowRequests, "session-requests", 0, "requests in one session window (0 = no cap)")
+	fs.Uint64Var(&windowTokens, "session-tokens", 0, "tokens in one session window (0 = no cap)")
 	fs.StringToStringVar(&labels, "label", nil, "name=value")
 	credential := credentialFields(fs)
 	return typedFields(func(r *resourcev1.Account, c *changes) {
@@ -51,6 +69,23 @@ func accountFields(fs *pflag.FlagSet) fieldReader {
 		c.on("disabled", "disabled", always(func() { r.Disabled = disabled }))
 		c.on("proxy-url", "proxy_url", always(func() { r.ProxyUrl = proxyURL }))
 		c.on("organization", "organization", always(func() { r.Organization = organization }))
+		c.on("concurrency", "concurrency", always(func() { r.Concurrency = concurrency }))
+		c.on("rpm", "rpm", always(func() { r.Rpm = rpm }))
+		c.on("tpm", "tpm", always(func() { r.Tpm = tpm }))
+		c.on("unschedulable", "unschedulable", always(func() { r.Unschedulable = unschedulable }))
+		if fs.Changed("session-window") && window == 0 {
+			c.on("session-window", "session_window", func() error {
+				if fs.Changed("session-requests") || fs.Changed("session-tokens") {
+					return errors.New("0 means no window, which has no requests or tokens")
+				}
+				return nil
+			})
+		} else {
+			w := &resourcev1.SessionWindow{}
+			c.on("session-window", "session_window.length", always(func() { r.SessionWindow = w; w.Length = optionalDuration(window) }))
+			c.on("session-requests", "session_window.max_requests", always(func() { r.SessionWindow = w; w.MaxRequests = windowRequests }))
+			c.on("session-tokens", "session_window.max_tokens", always(func() { r.SessionWindow = w; w.MaxTokens = windowTokens }))
+		}
 		c.on("label", "metadata.labels", always(func() { r.Metadata.Labels = labels }))
 	})
 }

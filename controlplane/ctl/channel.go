@@ -30,7 +30,7 @@ func channels() kind {
 		fields:  channelFields,
 		offers:  completeChannel,
 		create:  createChannelCommand,
-		extra:   testChannelCommand,
+		extra:   func(s *session, k kind) []*cobra.Command { return []*cobra.Command{testChannelCommand(s, k)} },
 		cascade: true,
 	}
 }
@@ -62,6 +62,7 @@ func channelFields(fs *pflag.FlagSet) fieldReader {
 		weight                        uint32
 		disabled                      bool
 		dial, tls, firstByte, idle    time.Duration
+		total                         time.Duration
 
 		apiVersion, region, project string
 		prompt, promptFrom          string
@@ -97,6 +98,7 @@ func channelFields(fs *pflag.FlagSet) fieldReader {
 	fs.DurationVar(&tls, "tls-timeout", 0, "TLS handshake (default 10s)")
 	fs.DurationVar(&firstByte, "first-byte-timeout", 0, "from request to the response's first byte (default 5m)")
 	fs.DurationVar(&idle, "idle-timeout", 0, "between two reads of a response (default 2m)")
+	fs.DurationVar(&total, "total-timeout", 0, "from request to the response's last byte (default none)")
 	return typedFields(func(r *resourcev1.Channel, c *changes) {
 		// A preset is one of a provider's: whoever names the one names the other.
 		c.on("provider", "provider", func() (err error) { r.Provider, r.Preset, err = providerFlag(provider); return err })
@@ -133,6 +135,7 @@ func channelFields(fs *pflag.FlagSet) fieldReader {
 		c.on("tls-timeout", "timeouts.tls", always(func() { r.Timeouts = timeouts; timeouts.Tls = optionalDuration(tls) }))
 		c.on("first-byte-timeout", "timeouts.first_byte", always(func() { r.Timeouts = timeouts; timeouts.FirstByte = optionalDuration(firstByte) }))
 		c.on("idle-timeout", "timeouts.idle", always(func() { r.Timeouts = timeouts; timeouts.Idle = optionalDuration(idle) }))
+		c.on("total-timeout", "timeouts.total", always(func() { r.Timeouts = timeouts; timeouts.Total = optionalDuration(total) }))
 	})
 }
 

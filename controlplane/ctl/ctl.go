@@ -37,11 +37,12 @@ func Commands(o Options) []*cobra.Command {
 		auditCommand(s),
 		statusCommand(s),
 		explainCommand(s),
+		topCommand(s),
 		applyCommand(s),
 		getCommand(s),
 	}
 	for _, c := range cmds {
 		s.bind(c)
 	}
-	return cmds
+	return append(cmds, verifyCommand(s))
 }

@@ -78,6 +78,7 @@ func declare(k kind, r resource) map[string]any {
 	m := toPlain(r, false).(map[string]any)
 	delete(m, "secret")
 	delete(m, "proxy_secret")
+	delete(m, "health")
 	m["kind"] = k.name
 	return m
 }

@@ -33,6 +33,7 @@ func keyFields(fs *pflag.FlagSet) fieldReader {
 		group, tenant, expires string
 		models, ips            []string
 		disabled, strict       bool
+		debugHeaders           bool
 		labels                 map[string]string
 	)
 	fs.StringVar(&group, "group", "", "whose channels it may use (default: default)")
@@ -42,6 +43,7 @@ func keyFields(fs *pflag.FlagSet) fieldReader {
 	fs.StringSliceVar(&ips, "allowed-ips", nil, "addresses or CIDRs that may use it (default: any)")
 	fs.BoolVar(&disabled, "disabled", false, "refuse it")
 	fs.BoolVar(&strict, "strict", false, "refuse what another dialect cannot carry whole, instead of naming what was lost")
+	fs.BoolVar(&debugHeaders, "debug-headers", false, "answers say in x-fairway-* headers who served, and after which attempts")
 	fs.StringToStringVar(&labels, "label", nil, "name=value")
 	return typedFields(func(r *resourcev1.Key, c *changes) {
 		c.on("group", "group", always(func() { r.Group = group }))
@@ -52,6 +54,7 @@ func keyFields(fs *pflag.FlagSet) fieldReader {
 		c.on("allowed-ips", "allowed_ips", func() (err error) { r.AllowedIps, err = named(ips, "0.0.0.0/0,::/0 for any"); return err })
 		c.on("disabled", "disabled", always(func() { r.Disabled = disabled }))
 		c.on("strict", "strict", always(func() { r.Strict = strict }))
+		c.on("debug-headers", "debug_headers", always(func() { r.DebugHeaders = debugHeaders }))
 		c.on("label", "metadata.labels", always(func() { r.Metadata.Labels = labels }))
 	})
 }

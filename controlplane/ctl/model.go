@@ -3,6 +3,7 @@ package ctl
 import (
 	"fmt"
 
+	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 	"google.golang.org/protobuf/proto"
 
@@ -30,7 +31,7 @@ func models() kind {
 			return []string{r.GetMetadata().GetName(), usd(p.GetInput()), usd(cached), usd(p.GetOutput())}
 		}),
 		fields: modelFields,
-		extra:  importModelsCommand,
+		extra:  func(s *session, k kind) []*cobra.Command { return []*cobra.Command{importModelsCommand(s, k)} },
 	}
 }
 

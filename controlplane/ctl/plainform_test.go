@@ -88,7 +88,7 @@ func TestFromPlainErrors(t *testing.T) {
 		{"a list of something else", map[string]any{"header_rules": []any{"x"}}, `header_rules[0]: want an object`},
 		{"unknown enum", map[string]any{"provider": "opnai"}, `provider: "opnai" is not one of openai, anthropic, gemini, azure_openai, bedrock, vertex, openai_compatible`},
 		{"enum of another type", map[string]any{"provider": 3}, `provider: want one of openai, anthropic, gemini, azure_openai, bedrock, vertex, openai_compatible`},
-		{"nested", map[string]any{"timeouts": map[string]any{"idel": "3s"}}, `timeouts: unknown field "idel" (there are dial, first_byte, idle, tls)`},
+		{"nested", map[string]any{"timeouts": map[string]any{"idel": "3s"}}, `timeouts: unknown field "idel" (there are dial, first_byte, idle, tls, total)`},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -38,8 +39,8 @@ type kind struct {
 	create func(s *session, k kind) *cobra.Command
 	// further binds the flags that only create has; the returned function writes what they say into r. nil = none.
 	further func(s *session, c *cobra.Command) func(r resource) error
-	// extra is a verb of this kind alone; nil = none.
-	extra func(s *session, k kind) *cobra.Command
+	// extra are the verbs of this kind alone; nil = none.
+	extra func(s *session, k kind) []*cobra.Command
 	// cascade says that delete can take what depends on the resource along.
 	cascade bool
 }
@@ -73,7 +74,7 @@ func resourceCommand(s *session, k kind) *cobra.Command {
 	}
 	c.AddCommand(create(s, k), getOneCommand(s, k), listCommand(s, k), updateCommand(s, k), deleteCommand(s, k))
 	if k.extra != nil {
-		c.AddCommand(k.extra(s, k))
+		c.AddCommand(k.extra(s, k)...)
 	}
 	return c
 }
@@ -294,18 +295,28 @@ func (k kind) article() string {
 	return "a " + k.name
 }
 
-// completeNames offers the names that exist, when a server can be asked.
+// completeNames offers the names that exist, when a server can be asked, for the one argument.
 func completeNames(s *session, k kind) cobra.CompletionFunc {
+	all := completeMore(s, k)
 	return func(cmd *cobra.Command, args []string, prefix string) ([]string, cobra.ShellCompDirective) {
 		if len(args) > 0 {
 			return nil, cobra.ShellCompDirectiveNoFileComp
 		}
+		return all(cmd, nil, prefix)
+	}
+}
+
+// completeMore offers the names that exist and are not among the arguments yet.
+func completeMore(s *session, k kind) cobra.CompletionFunc {
+	return func(cmd *cobra.Command, args []string, prefix string) ([]string, cobra.ShellCompDirective) {
 		var names []string
 		err := s.call(cmd, func(ctx context.Context, c *clients) error {
 			q := listQuery{filter: fmt.Sprintf("%s.metadata.name.startsWith(%q)", k.name, prefix)}
 			items, err := collect(ctx, c.service(k), q, 200)
 			for _, r := range items {
-				names = append(names, r.GetMetadata().GetName())
+				if name := r.GetMetadata().GetName(); !slices.Contains(args, name) {
+					names = append(names, name)
+				}
 			}
 			return err
 		})

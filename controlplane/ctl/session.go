@@ -40,8 +40,13 @@ func (s *session) bind(c *cobra.Command) {
 	fs.StringVar(&s.tokenFile, "token-file", "",
 		"file with the operator's token (env FAIRWAY_TOKEN_FILE, or the token itself in FAIRWAY_TOKEN; default <data-dir>/operator.token)")
 	fs.DurationVar(&s.timeout, "timeout", 30*time.Second, "how long one call may take")
+	s.bindOutput(c)
+}
+
+// bindOutput adds the flag that says how to answer.
+func (s *session) bindOutput(c *cobra.Command) {
 	s.output = tableFormat
-	fs.VarP(&s.output, "output", "o", "table, json or yaml")
+	c.PersistentFlags().VarP(&s.output, "output", "o", "table, json or yaml")
 	_ = c.RegisterFlagCompletionFunc("output", cobra.FixedCompletions([]string{"table", "json", "yaml"}, cobra.ShellCompDirectiveNoFileComp))
 }
 
@@ -49,6 +54,7 @@ func (s *session) bind(c *cobra.Command) {
 type clients struct {
 	base        *connect.Client
 	channels    adminv1connect.ChannelServiceClient
+	accounts    adminv1connect.AccountServiceClient
 	groups      adminv1connect.GroupServiceClient
 	settings    adminv1connect.SettingsServiceClient
 	fleet       adminv1connect.FleetServiceClient
@@ -80,6 +86,7 @@ func (s *session) connect() (*clients, error) {
 	return &clients{
 		base:        c,
 		channels:    adminv1connect.NewChannelServiceClient(c),
+		accounts:    adminv1connect.NewAccountServiceClient(c),
 		groups:      adminv1connect.NewGroupServiceClient(c),
 		settings:    adminv1connect.NewSettingsServiceClient(c),
 		fleet:       adminv1connect.NewFleetServiceClient(c),

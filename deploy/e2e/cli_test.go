@@ -9,7 +9,7 @@ import (
 )
 
 // TestCommandLine runs the scripts in testdata: the real binary against a running installation. Each script has an
-// installation of its own; $URL is a provider that knows the credential in $CRED.
+// installation of its own; $URL is a provider that knows the credential in $CRED, $PROXY the proxy.
 func TestCommandLine(t *testing.T) {
 	testscript.Run(t, testscript.Params{
 		Dir:                 "testdata",
@@ -23,6 +23,7 @@ func TestCommandLine(t *testing.T) {
 			env.Setenv("FAIRWAY_SERVER", "http://"+in.admin)
 			env.Setenv("FAIRWAY_DATA_DIR", in.dataDir)
 			env.Setenv("SYNC", in.sync)
+			env.Setenv("PROXY", "http://"+in.proxies[0].addr)
 			env.Setenv("URL", url)
 			env.Setenv("CRED", "sk-script")
 			return nil
