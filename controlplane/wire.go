@@ -20,6 +20,7 @@ import (
 	"fairway/controlplane/internal/build"
 	"fairway/controlplane/internal/credential"
 	"fairway/controlplane/internal/enroll"
+	"fairway/controlplane/internal/health"
 	"fairway/controlplane/internal/ledger"
 	"fairway/controlplane/internal/model"
 	"fairway/controlplane/internal/publish"
@@ -31,7 +32,7 @@ import (
 	"fairway/pkg/version"
 )
 
-// booksRole is what the leader leads: whoever has it keeps the books and exchanges credentials.
+// booksRole is what the leader leads: whoever has it keeps the books, exchanges credentials and decides about health.
 const booksRole = "books"
 
 // system is who acts when Fairway itself does.
@@ -50,6 +51,7 @@ type rooms struct {
 	authority *enroll.Authority
 	ledger    *ledger.Ledger
 	exchanger *credential.Exchanger
+	health    *health.Health
 	publisher *publish.Publisher
 	admin     *admin.Service
 	self      *adminv1.Replica
@@ -100,13 +102,16 @@ func (c Config) wire(ctx context.Context, st *store.Store, ls *listeners, regist
 		return nil, err
 	}
 	r.exchanger = credential.New(st, keyring, credential.Options{Allow: allow, Log: c.Log.With("room", "credential"), Registry: registry})
+	r.health = health.New(st, health.Options{
+		ReplicaID: r.self.GetId(), Leader: leaderAddress(st), Log: c.Log.With("room", "health"), Registry: registry,
+	})
 	open := func(v *resourcev1.SealedValue, kind, id, field string) (string, error) {
 		plain, err := keyring.Open(v, kind, id, field)
 		return string(plain), err
 	}
 	builder := &build.Builder{Open: open, Pepper: pepper}
 	if r.publisher, err = publish.New(builder, publish.Options{
-		Lineage: r.lineage, ReplicaID: r.self.GetId(), Books: r.ledger, Enroller: enroll.NewProxies(r.authority, st),
+		Lineage: r.lineage, ReplicaID: r.self.GetId(), Books: r.ledger, Enroller: enroll.NewProxies(r.authority, st), Health: r.health,
 		Peers:   st.Replicas,
 		PeerTLS: trust.ClientTLS(r.source.Certificate, r.authority.Pool, trust.RoleReplica, r.lineage),
 		Log:     c.Log.With("room", "publish"), Registry: registry,
@@ -115,6 +120,7 @@ func (c Config) wire(ctx context.Context, st *store.Store, ls *listeners, regist
 	}
 	if r.admin, err = admin.New(admin.Deps{
 		Store: st, Keyring: keyring, Pepper: pepper, Fleet: r.publisher, Usage: r.ledger, Tokens: r.tokens, Prober: prober{r.publisher},
+		Health: r.publisher, Lookups: r.publisher,
 		Log: c.Log.With("room", "admin"),
 	}); err != nil {
 		return nil, err
@@ -188,6 +194,7 @@ func (r *rooms) observe(next *model.State, changes []model.Change) {
 	}
 	r.publisher.Observe(next, changes)
 	r.exchanger.Observe(changes)
+	r.health.Observe(next, changes)
 }
 
 // lead does what only the leader does, until ctx ends.
@@ -195,6 +202,7 @@ func (r *rooms) lead(ctx context.Context, f store.Fence) error {
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return r.ledger.Lead(ctx, f) })
 	g.Go(func() error { return r.exchanger.Lead(ctx, f) })
+	g.Go(func() error { return r.health.Lead(ctx, f) })
 	return g.Wait()
 }
 

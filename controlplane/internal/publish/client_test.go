@@ -3,7 +3,9 @@ package publish
 import (
 	"context"
 	"crypto/tls"
+	"errors"
 	"fmt"
+	"io"
 	"sync"
 	"time"
 
@@ -158,7 +160,8 @@ func connectWith(t tb, conn *grpc.ClientConn, s *proxyState, boot string) *proxy
 	}
 	p := &proxy{proxyState: s, t: t, conn: conn, stream: stream, cancel: cancel}
 	s.chunks = nil
-	if err := stream.Send(s.hello(boot)); err != nil {
+	// EOF: the stream was refused already, and Recv says why.
+	if err := stream.Send(s.hello(boot)); err != nil && !errors.Is(err, io.EOF) {
 		t.Fatal(err)
 	}
 	return p

@@ -43,9 +43,26 @@ func newPeers(o Options) *peers {
 
 // ask returns the proxies of all other replicas and the ids of those that did not answer in time.
 func (p *peers) ask(ctx context.Context) (proxies []*adminv1.Proxy, unreachable []string, err error) {
+	var mu sync.Mutex
+	unreachable, err = p.each(ctx, func(ctx context.Context, c syncv1.PeerServiceClient) error {
+		// WaitForReady: a connection that broke a moment ago is given the time of the call, not its back-off.
+		answer, err := c.ListProxies(ctx, &syncv1.ListProxiesRequest{}, grpc.WaitForReady(true))
+		mu.Lock()
+		defer mu.Unlock()
+		proxies = append(proxies, answer.GetProxies()...)
+		return err
+	})
+	return proxies, unreachable, err
+}
+
+// each asks all other replicas at once, and returns the ids of those with which that failed. ctx bounds it, and the
+// timeout of one question. It fails only when it cannot be learned which replicas there are.
+func (p *peers) each(
+	ctx context.Context, ask func(ctx context.Context, c syncv1.PeerServiceClient) error,
+) (unreachable []string, err error) {
 	replicas, err := p.replicas(ctx)
 	if err != nil {
-		return nil, nil, err
+		return nil, err
 	}
 	ctx, cancel := context.WithTimeout(ctx, p.timeout)
 	defer cancel()
@@ -55,30 +72,28 @@ func (p *peers) ask(ctx context.Context) (proxies []*adminv1.Proxy, unreachable 
 	)
 	for _, r := range replicas {
 		wg.Go(func() {
-			got, err := p.askOne(ctx, r.GetSyncAddress())
-			mu.Lock()
-			defer mu.Unlock()
-			if err != nil {
-				p.log.Warn("replica does not answer", "replica", r.GetId(), "address", r.GetSyncAddress(), "error", err)
-				unreachable = append(unreachable, r.GetId())
+			err := p.one(ctx, r.GetSyncAddress(), ask)
+			if err == nil {
 				return
 			}
-			proxies = append(proxies, got...)
+			p.log.Warn("replica does not answer", "replica", r.GetId(), "address", r.GetSyncAddress(), "error", err)
+			mu.Lock()
+			defer mu.Unlock()
+			unreachable = append(unreachable, r.GetId())
 		})
 	}
 	wg.Wait()
 	slices.Sort(unreachable)
-	return proxies, unreachable, nil
+	return unreachable, nil
 }
 
-func (p *peers) askOne(ctx context.Context, address string) ([]*adminv1.Proxy, error) {
+// one asks the replica at an address.
+func (p *peers) one(ctx context.Context, address string, ask func(ctx context.Context, c syncv1.PeerServiceClient) error) error {
 	conn, err := p.conn(address)
 	if err != nil {
-		return nil, err
+		return err
 	}
-	// WaitForReady: a connection that broke a moment ago is given the time of the call, not its back-off.
-	answer, err := syncv1.NewPeerServiceClient(conn).ListProxies(ctx, &syncv1.ListProxiesRequest{}, grpc.WaitForReady(true))
-	return answer.GetProxies(), err
+	return ask(ctx, syncv1.NewPeerServiceClient(conn))
 }
 
 // any says whether there was another replica when last asked.

@@ -54,6 +54,8 @@ type Options struct {
 	ReplicaID string
 	Books     Books
 	Enroller  Enroller
+	// Health answers the health that proxies report; nil = such streams are refused.
+	Health Health
 
 	// Peers lists the registered replicas, this one among them or not; nil = this is the only one.
 	Peers func(ctx context.Context) ([]*adminv1.Replica, error)
@@ -72,6 +74,8 @@ type Options struct {
 	HelloTimeout time.Duration
 	// SendTimeout ends the stream of a proxy that has not taken one message in that time; 0 = 60s.
 	SendTimeout time.Duration
+	// LookupTimeout bounds the search for a request among the proxies, which answer from memory; 0 = 2s.
+	LookupTimeout time.Duration
 	// BehindTimeout is how long a proxy that knows a newer revision than this replica waits before it is sent away;
 	// 0 = 10s.
 	BehindTimeout time.Duration
@@ -85,7 +89,7 @@ type Options struct {
 func (o Options) withDefaults() Options {
 	for d, value := range map[*time.Duration]time.Duration{
 		&o.PeerTimeout: 2 * time.Second, &o.AdmitTimeout: 10 * time.Second, &o.HelloTimeout: 10 * time.Second,
-		&o.SendTimeout: time.Minute, &o.BehindTimeout: 10 * time.Second,
+		&o.SendTimeout: time.Minute, &o.BehindTimeout: 10 * time.Second, &o.LookupTimeout: 2 * time.Second,
 	} {
 		if *d == 0 {
 			*d = value
@@ -118,6 +122,7 @@ type Publisher struct {
 	ring   *ring
 	fleet  *fleet
 	probes probes
+	seeks  lookups
 	peers  *peers
 	stored atomic.Pointer[model.State] // the newest observed, for names
 	admits *semaphore.Weighted

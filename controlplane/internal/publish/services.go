@@ -69,32 +69,26 @@ func (p *Publisher) caller(ctx context.Context, role trust.Role) (trust.Identity
 	return id, nil
 }
 
-// Report puts usage on the books, one batch after the other.
-func (h stateSync) Report(stream grpc.BidiStreamingServer[syncv1.ReportRequest, syncv1.ReportResponse]) error {
+// Report takes usage, or what a proxy saw of the accounts' health: the first message says which, for the whole stream.
+func (h stateSync) Report(stream reportStream) error {
 	id, err := h.p.caller(stream.Context(), trust.RoleProxy)
 	if err != nil {
 		return statusOf(err)
 	}
-	for {
-		m, err := stream.Recv()
-		if errors.Is(err, io.EOF) {
-			return nil
-		}
-		if err != nil {
-			return err
-		}
-		if err := h.p.check(m); err != nil {
-			return statusOf(err)
-		}
-		watermark, err := h.p.o.Books.Report(stream.Context(), m.GetBootId(), m.GetFirstSequence(), m.GetRecords())
-		if err != nil {
-			h.p.log.Warn("usage report not committed", "proxy", id.ID, "boot", m.GetBootId(), "error", err)
-			return statusOf(err)
-		}
-		if err := stream.Send(&syncv1.ReportResponse{BootId: m.GetBootId(), Watermark: watermark}); err != nil {
-			return err
-		}
+	first, err := stream.Recv()
+	if errors.Is(err, io.EOF) {
+		return nil
 	}
+	if err != nil {
+		return err
+	}
+	if err := h.p.check(first); err != nil {
+		return statusOf(err)
+	}
+	if first.GetHealth() != nil {
+		return statusOf(h.p.reportHealth(stream, id.ID, first))
+	}
+	return statusOf(h.p.reportUsage(stream, id.ID, first))
 }
 
 // Lease is not built yet.
@@ -165,6 +159,36 @@ func (h peerService) ListProxies(ctx context.Context, _ *syncv1.ListProxiesReque
 		answer.Revision = s.revision
 	}
 	return answer, nil
+}
+
+// GetFleetHealth returns what this replica knows if it leads.
+func (h peerService) GetFleetHealth(ctx context.Context, _ *syncv1.GetFleetHealthRequest) (*syncv1.GetFleetHealthResponse, error) {
+	if _, err := h.p.caller(ctx, trust.RoleReplica); err != nil {
+		return nil, statusOf(err)
+	}
+	if h.p.o.Health == nil {
+		return nil, statusOf(errNoHealth())
+	}
+	view, err := h.p.o.Health.View(ctx)
+	if err != nil {
+		return nil, statusOf(err)
+	}
+	return &syncv1.GetFleetHealthResponse{Health: view}, nil
+}
+
+// FindDecision asks the proxies of this replica.
+func (h peerService) FindDecision(ctx context.Context, m *syncv1.FindDecisionRequest) (*syncv1.FindDecisionResponse, error) {
+	if _, err := h.p.caller(ctx, trust.RoleReplica); err != nil {
+		return nil, statusOf(err)
+	}
+	if err := h.p.check(m); err != nil {
+		return nil, statusOf(err)
+	}
+	d, err := h.p.lookUp(ctx, m.GetRequestId())
+	if err != nil {
+		return nil, statusOf(err)
+	}
+	return &syncv1.FindDecisionResponse{Decision: d}, nil
 }
 
 // statusOf turns an error into what the other side may know of it. Errors that are statuses already, from gRPC itself,

@@ -88,11 +88,25 @@ func TestWhoMayCallWhat(t *testing.T) {
 			_, err := syncv1.NewPeerServiceClient(conn).ListProxies(ctx, &syncv1.ListProxiesRequest{})
 			return err
 		},
+		"GetFleetHealth": func(ctx context.Context, c *tls.Config) error {
+			conn := dial(t, r.address, c)
+			defer conn.Close()
+			_, err := syncv1.NewPeerServiceClient(conn).GetFleetHealth(ctx, &syncv1.GetFleetHealthRequest{})
+			return err
+		},
+		"FindDecision": func(ctx context.Context, c *tls.Config) error {
+			conn := dial(t, r.address, c)
+			defer conn.Close()
+			_, err := syncv1.NewPeerServiceClient(conn).FindDecision(ctx, &syncv1.FindDecisionRequest{RequestId: "x"})
+			return err
+		},
 	}
 	may := map[string]map[string]codes.Code{
 		"Sync": {"proxy": codes.OK}, "Report": {"proxy": codes.OK}, "Renew": {"proxy": codes.OK},
-		"Lease":       {"proxy": codes.Unimplemented},
-		"ListProxies": {"replica": codes.OK},
+		"Lease":          {"proxy": codes.Unimplemented},
+		"ListProxies":    {"replica": codes.OK},
+		"GetFleetHealth": {"replica": codes.Unimplemented},
+		"FindDecision":   {"replica": codes.NotFound},
 		"Enroll": {
 			"nobody": codes.OK, "proxy": codes.OK, "replica": codes.OK, "proxy of another lineage": codes.OK,
 		},

@@ -57,6 +57,7 @@ type subscriber struct {
 
 	poke  chan struct{} // one slot: stale was set
 	extra chan frame    // what is sent beside the state
+	left  chan struct{} // closed when the stream has ended
 
 	mu       sync.Mutex
 	unacked  outstanding

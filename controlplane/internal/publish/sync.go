@@ -55,7 +55,9 @@ func (p *Publisher) subscribe(stream syncStream, proxyID string) error {
 		joined:  time.Now(),
 		poke:    make(chan struct{}, 1),
 		extra:   make(chan frame),
+		left:    make(chan struct{}),
 	}
+	defer close(s.left)
 	greeted := make(chan *syncv1.Hello, 1)
 	go func() {
 		defer p.streams.Done()
@@ -124,6 +126,8 @@ func (p *Publisher) receive(stream syncStream, s *subscriber, greeted chan<- *sy
 			}
 		case *syncv1.SyncRequest_ProbeResult:
 			p.probes.answered(s.proxyID, m.ProbeResult)
+		case *syncv1.SyncRequest_LookupResult:
+			p.seeks.answered(s, m.LookupResult)
 		}
 	}
 }

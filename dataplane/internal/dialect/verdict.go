@@ -13,14 +13,56 @@ type Verdict struct {
 	Retry bool
 	// Pass: the answer is the client's business; it says nothing about the account's health.
 	Pass bool
-	// Disable: the credential is of no use until an operator acts.
+	// Healthy: what it asks for is all that follows; it does not count among the failures that open the account's breaker.
+	// Clients could open breakers otherwise, by asking for what does not exist.
+	Healthy bool
+	// Disable: the credential is of no use until an operator acts, or until Ends.
 	Disable bool
+	// Organization: so are those of all accounts of its organisation (with Disable).
+	Organization bool
+	// Family: what Cool says is for the model's family at this account; other models may be asked for.
+	Family bool
+	// Elsewhere: another provider, if there is one, is a better next try than another account of this.
+	Elsewhere bool
 	// ExcludeModel: the channel does not serve this model, whichever the account.
 	ExcludeModel bool
 	// Alert: an operator should hear of it.
 	Alert bool
 	// Cool: how long the account rests.
 	Cool Cooling
+	// Over: when the rest ends by the calendar, if it does.
+	Over Calendar
+}
+
+// Calendar is a rest's end that providers fix by the date.
+type Calendar uint8
+
+// The ends.
+const (
+	// Never: by no date.
+	Never Calendar = iota
+	// NextMonth: spend limits of a month begin anew with the UTC month.
+	NextMonth
+	// NextDay: Google's daily quotas begin anew at midnight of its Pacific time.
+	NextDay
+)
+
+// pacific is the offset of Pacific time in winter. In summer the day begins an hour earlier; a rest may be too long, but
+// never too short.
+const pacific = -8 * time.Hour
+
+// After is the first end after now; the zero time for Never.
+func (c Calendar) After(now time.Time) time.Time {
+	switch c {
+	case NextMonth:
+		y, m, _ := now.UTC().Date()
+		return time.Date(y, m+1, 1, 0, 0, 0, 0, time.UTC)
+	case NextDay:
+		y, m, d := now.UTC().Add(pacific).Date()
+		return time.Date(y, m, d+1, 0, 0, 0, 0, time.UTC).Add(-pacific)
+	default:
+		return time.Time{}
+	}
 }
 
 // Cooling says how long an account rests after a failure: what the provider asks for, else First doubled with each
@@ -46,57 +88,6 @@ func (c Cooling) For(failures int, asked time.Duration) time.Duration {
 	return min(c.First<<doublings, c.Most)
 }
 
-// row is one line of the table: the first whose conditions all hold decides.
-type row struct {
-	low, high int    // status; high 0 = low only; low 0 = any
-	code      string // of the error; "" = any; a * matches any middle or end
-	verdict   Verdict
-}
-
-//nolint:gochecknoglobals // constant rows of the table; Go has no constants of this type
-var (
-	limited  = Cooling{First: 2 * time.Second, Most: time.Minute, Ask: true}
-	overload = Cooling{First: 5 * time.Second, Most: 30 * time.Second, Ask: true}
-	flaky    = Cooling{From: 3, First: 5 * time.Second, Most: 5 * time.Second}
-)
-
-// table says what an upstream's error means, for all providers: their codes do not collide.
-//
-//nolint:gochecknoglobals // the table is data, and constant; Go has no constants of this type
-var table = []row{
-	// Gemini says that a key is wrong with a 400, and that a model has no quota at all with a limit of 0.
-	{400, 0, "API_KEY_INVALID", Verdict{Reason: "credential", Retry: true, Disable: true, Alert: true}},
-	{403, 0, "SERVICE_DISABLED", Verdict{Reason: "credential", Retry: true, Disable: true, Alert: true}},
-	{429, 0, "limit0", Verdict{Reason: "model_not_found", Retry: true, ExcludeModel: true}},
-	// Anthropic.
-	{402, 0, "billing_error", Verdict{Reason: "quota", Retry: true, Disable: true, Alert: true}},
-	{429, 0, "enforced_spend_limit_reached", Verdict{Reason: "quota", Retry: true, Disable: true, Alert: true}},
-	{400, 0, "credit_balance_exhausted", Verdict{Reason: "quota", Retry: true, Disable: true, Alert: true}},
-	{400, 0, "enforced_spend_limit_reached", Verdict{Reason: "quota", Retry: true, Disable: true, Alert: true}},
-	// Bedrock.
-	{400, 0, "ThrottlingException", Verdict{Reason: "rate_limit", Retry: true, Cool: limited}},
-	{429, 0, "ModelNotReadyException", Verdict{Reason: "overloaded", Retry: true, Cool: overload}},
-	{424, 0, "ModelErrorException", Verdict{Reason: "server_error", Retry: true, Cool: flaky}},
-	// OpenAI, and whoever speaks like it.
-	{429, 0, "insufficient_quota", Verdict{Reason: "quota", Retry: true, Disable: true, Alert: true}},
-	{429, 0, "credit_balance_exhausted", Verdict{Reason: "quota", Retry: true, Disable: true, Alert: true}},
-	{429, 0, "organization_*_limit_exceeded", Verdict{Reason: "organization_limit", Retry: true, Disable: true, Alert: true}},
-	{429, 0, "project_spend_limit_exceeded", Verdict{Reason: "project_limit", Retry: true, Disable: true, Alert: true}},
-	{429, 0, "", Verdict{Reason: "rate_limit", Retry: true, Cool: limited}},
-	{401, 0, "", Verdict{Reason: "credential", Retry: true, Disable: true, Alert: true}},
-	{402, 0, "", Verdict{Reason: "quota", Retry: true, Disable: true, Alert: true}},
-	{403, 0, "", Verdict{Reason: "forbidden", Retry: true, Alert: true}},
-	{404, 0, "model_not_found", Verdict{Reason: "model_not_found", Retry: true, ExcludeModel: true}},
-	// Not the model: a wrong base URL, or something that the request names. No client may exclude a channel with that.
-	{404, 0, "", Verdict{Reason: "not_found", Retry: true, Alert: true}},
-	{408, 0, "", Verdict{Reason: "timeout", Retry: true, Cool: flaky}},
-	{400, 499, "", Verdict{Reason: "client", Pass: true}},
-	{503, 0, "", Verdict{Reason: "overloaded", Retry: true, Cool: overload}},
-	{529, 0, "", Verdict{Reason: "overloaded", Retry: true, Cool: overload}},
-	{500, 599, "", Verdict{Reason: "server_error", Retry: true, Cool: flaky}},
-	{0, 0, "", Verdict{Reason: "unexpected_status", Retry: true, Cool: flaky, Alert: true}},
-}
-
 // Classify says what an upstream's error means.
 func Classify(e *UpstreamError) Verdict {
 	for i := range table {
@@ -115,15 +106,21 @@ func Classify(e *UpstreamError) Verdict {
 func match(pattern, s string) bool {
 	before, after, star := strings.Cut(pattern, "*")
 	if !star {
-		return pattern == s
+		return strings.EqualFold(pattern, s) // AWS writes its exceptions in two ways
 	}
 	return len(s) >= len(before)+len(after) && strings.HasPrefix(s, before) && strings.HasSuffix(s, after)
 }
 
+// Reasons of attempts that failed without an answer.
+const (
+	ReasonConnection  = "connection"
+	ReasonNoFirstByte = "no_first_byte"
+)
+
 // Transport is the verdict on an attempt that failed without an answer.
 func Transport(timeout bool) Verdict {
 	if timeout {
-		return Verdict{Reason: "no_first_byte", Retry: true, Cool: flaky}
+		return Verdict{Reason: ReasonNoFirstByte, Retry: true, Cool: flaky}
 	}
-	return Verdict{Reason: "connection", Retry: true, Cool: flaky}
+	return Verdict{Reason: ReasonConnection, Retry: true, Cool: flaky}
 }

@@ -95,8 +95,10 @@ func (x *exchange) pick() bool {
 	if x.pinned != nil {
 		return x.pickPinned()
 	}
+	ask := route.Ask{Group: x.group, Settings: x.snap.SettingsRef(), NowMS: nowMS}
 	for {
-		c, reason := route.Pick(x.pool, x.tried, nowMS, &x.rng)
+		ask.Tried = x.tried
+		c, reason := route.Pick(x.pool, &ask, &x.rng)
 		x.candidate, x.reason = c, reason
 		if c == nil {
 			return false

@@ -37,16 +37,11 @@ const codeNoPrevious = "previous_response_not_found"
 
 // member finds an account in the pool; nil if it is not there (any more).
 func (x *exchange) member(id snapshot.AccountID) *snapshot.Account {
-	for i := range x.pool.Tiers {
-		for _, r := range x.pool.Tiers[i].Rosters {
-			for j := range r.Candidates {
-				if a := r.Candidates[j].Account; a.ID == id {
-					return a
-				}
-			}
-		}
+	c := x.pool.Find(id)
+	if c == nil {
+		return nil
 	}
-	return nil
+	return c.Account
 }
 
 // elsewhere says whether a failure only means that another account holds what the request goes on from.

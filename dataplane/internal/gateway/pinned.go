@@ -126,17 +126,12 @@ func (x *exchange) pickPinned() bool {
 	if x.attempt > 0 {
 		return false
 	}
-	for i := range x.pool.Tiers {
-		for _, r := range x.pool.Tiers[i].Rosters {
-			for j := range r.Candidates {
-				if r.Candidates[j].Account.ID == x.pinned.ID {
-					x.candidate, x.reason = &r.Candidates[j], route.Chosen
-					return true
-				}
-			}
-		}
+	c := x.pool.Find(x.pinned.ID)
+	if c == nil {
+		return false
 	}
-	return false
+	x.candidate, x.reason = c, route.Chosen
+	return true
 }
 
 func streamAsked(query []byte) bool { return hasPair(query, "stream=true") }

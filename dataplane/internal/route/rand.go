@@ -27,3 +27,6 @@ func (r *Rand) below(n int) int { return int((r.Uint64() >> 32) * uint64(n) >> 3
 
 // float is a number in [0, 1).
 func (r *Rand) float() float64 { return float64(r.Uint64()>>11) / (1 << 53) }
+
+// unit is a number in [0, 1) of random bits.
+func unit(bits uint64) float32 { return float32(bits>>40) / (1 << 24) }

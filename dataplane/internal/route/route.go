@@ -1,13 +1,21 @@
 // Package route chooses the account that serves a request next.
 //
-// Pick walks a pool's tiers from the highest priority down. In a tier it draws a candidate by weight. An idle one it
-// takes, so idle accounts are used by weight; else it draws another and takes the one with less load for its share
-// ("power of two choices", on this process's own counts only: a minimum over a shared, stale score would send everybody
-// to the same account). It decides from memory in nanoseconds, takes no lock and allocates nothing. It sends nothing,
-// changes no cell, and does not decide whether a retry is worth it; Budget says whether one is affordable.
+// Pick finds the tier: the highest, but as much of the traffic as it is short of health goes to the next. A conversation goes
+// to the account it belongs to (affinity.go). Else the group's strategy decides (draw.go): a candidate is drawn by the weights
+// that the operator gave, and stays with the probability of what is known of it now (health, headroom, score), so that
+// nothing is ever sorted or rebuilt. An idle one it takes; else it draws another and takes the better ("power of two
+// choices", on this process's own counts only: a minimum over a shared, stale score would send everybody to the same
+// account). When nobody is well, the least bad is tried rather than nobody (panic.go).
+//
+// It decides from memory in nanoseconds, takes no lock, allocates nothing and changes no cell. Refresh, in the background,
+// sums up what single draws cannot know. The room sends nothing, and does not decide whether a retry is worth it; Budget says
+// whether one is affordable.
 package route
 
-import "fairway/dataplane/internal/snapshot"
+import (
+	"fairway/dataplane/internal/snapshot"
+	resourcev1 "fairway/pkg/gen/fairway/resource/v1"
+)
 
 // Reason says how Pick came to its answer.
 type Reason uint8
@@ -15,14 +23,22 @@ type Reason uint8
 const (
 	// Chosen is an account that nothing speaks against, of the highest tier.
 	Chosen Reason = iota + 1
-	// Spilled is the same, of a lower tier: the higher ones could not.
+	// Stuck is the account that the conversation belongs to.
+	Stuck
+	// Spilled is as Chosen, but of a lower tier, or of dearer channels than the cheapest: those before could not, or
+	// not for all.
 	Spilled
-	// Panicked means that all are cooling; this one is the least bad.
+	// Panicked means that too few are well; this one rests, and is the least bad.
 	Panicked
 	// Exhausted means that every account was tried already by this request.
 	Exhausted
 	// Held means that every account that is left is held back by its provider's order.
 	Held
+	// Resting means that accounts are left, all of them resting after failures, and that the group, or the conversation, has
+	// nobody else tried.
+	Resting
+	// Crowded means that every account that is left has as much to do as it may.
+	Crowded
 )
 
 // String is the reason for logs and metrics.
@@ -30,6 +46,8 @@ func (r Reason) String() string {
 	switch r {
 	case Chosen:
 		return "chosen"
+	case Stuck:
+		return "affinity"
 	case Spilled:
 		return "spilled"
 	case Panicked:
@@ -38,85 +56,127 @@ func (r Reason) String() string {
 		return "exhausted"
 	case Held:
 		return "held"
+	case Resting:
+		return "resting"
+	case Crowded:
+		return "crowded"
 	default:
 		return "none"
 	}
 }
 
-// draws is how often a tier is drawn from before it is scanned.
-const draws = 10
-
-// scanEnough is how many candidates a scan looks at once it has found one.
-const scanEnough = 1024
-
-// Pick chooses from p, never one of tried (accounts of p's snapshot), at the time nowMS (unix ms). The candidate is nil
-// exactly when the reason is Exhausted or Held.
-func Pick(p *snapshot.Pool, tried []*snapshot.Account, nowMS int64, rng *Rand) (*snapshot.Candidate, Reason) {
-	for i := range p.Tiers {
-		t := &p.Tiers[i]
-		c := choose(t, tried, nowMS, rng)
-		if c == nil {
-			continue
-		}
-		if i == 0 {
-			return c, Chosen
-		}
-		return c, Spilled
-	}
-	return panicPick(p, tried, nowMS)
+// Ask is what a request wants of Pick.
+type Ask struct {
+	Group    *snapshot.Group
+	Settings *snapshot.Settings  // of the fleet
+	Tried    []*snapshot.Account // of the pool's snapshot; they are not picked again
+	NowMS    int64               // unix ms
+	Affinity uint64              // of the conversation, as Affinity makes it; 0 = none
+	Seed     uint64              // the proxy's own, of its id: "least_recent" has another order at each; the first one counts
 }
 
-// choose picks from one tier; nil: nobody there is usable.
-func choose(t *snapshot.Tier, tried []*snapshot.Account, nowMS int64, rng *Rand) *snapshot.Candidate {
-	if t.Size == 1 {
-		c := &t.Rosters[0].Candidates[0]
-		if usable(c, tried, nowMS) {
-			return c
+// staleMS is the age at which a pulse says nothing any more.
+const staleMS = 1000
+
+// Pick chooses from p. The candidate is nil exactly when the reason is Exhausted, Held, Resting or Crowded.
+func Pick(p *snapshot.Pool, a *Ask, rng *Rand) (*snapshot.Candidate, Reason) {
+	if a.Group.Strategy == int32(resourcev1.Strategy_STRATEGY_LOWEST_COST) {
+		p = p.ByCost()
+	}
+	p.Touch(a.NowMS)
+	if len(p.Tiers) == 0 {
+		return nil, Exhausted
+	}
+	if a.Affinity != 0 && a.Group.Affinity == int32(resourcev1.Affinity_AFFINITY_HARD) {
+		return loyal(&p.Tiers[0], a)
+	}
+	pulse := pulseOf(p, a)
+	first := begin(pulse, a, rng)
+	if c, reason := from(p, first, pulse, a, rng); c != nil {
+		return c, reason
+	}
+	// Tiers that were dead a moment ago come last: to know that they still are takes a look at every account.
+	for _, dead := range [...]bool{false, true} {
+		for i := range p.Tiers {
+			if i == first || dead != (pulse != nil && pulse.Tiers[i].Healthy == 0) {
+				continue
+			}
+			if c, reason := from(p, i, pulse, a, rng); c != nil {
+				return c, reason
+			}
 		}
+	}
+	return panicPick(p, a)
+}
+
+// pulseOf is how the pool is doing; nil when that is not known, or was long ago, or for another strategy.
+func pulseOf(p *snapshot.Pool, a *Ask) *snapshot.Pulse {
+	pulse := p.Pulse()
+	if pulse == nil || pulse.Strategy != a.Group.Strategy || a.NowMS-pulse.AtMS > staleMS || len(pulse.Tiers) != len(p.Tiers) {
 		return nil
 	}
-	var first snapshot.Drawn
-	for range draws {
-		d := t.Draw(rng.Uint64(), rng.Uint64())
-		switch {
-		case !fit(d, tried, nowMS) || d.Cell == first.Cell:
-		case first.Cell != nil:
-			return lighter(first, d)
-		case d.Cell.InFlight.Load() <= 0:
-			// Nobody has less to do than nothing, so there is no need to wait for another one's memory.
-			return d.Candidate
-		default:
-			first = d
+	return pulse
+}
+
+// begin draws the tier that a request begins in. A conversation begins in the same one each time, while their health stays.
+func begin(pulse *snapshot.Pulse, a *Ask, rng *Rand) int {
+	if pulse == nil || pulse.Tiers[0].UpTo >= 1 {
+		return 0
+	}
+	var r float32
+	if a.Affinity != 0 && a.Group.Affinity == int32(resourcev1.Affinity_AFFINITY_ON) {
+		r = unit(mix(^a.Affinity)) // apart from the numbers that its account is found by
+	} else {
+		r = unit(rng.Uint64())
+	}
+	for i := range pulse.Tiers {
+		if r < pulse.Tiers[i].UpTo {
+			return i
 		}
 	}
-	if first.Cell != nil {
-		return first.Candidate
-	}
-	return scan(t, tried, nowMS, rng)
+	return 0
 }
 
-// lighter prefers a, which is busy, unless b has less load for its share.
-func lighter(a, b snapshot.Drawn) *snapshot.Candidate {
-	load := b.Cell.InFlight.Load()
-	if load <= 0 || float32(load)*b.Candidate.Scale < float32(a.Cell.InFlight.Load())*a.Candidate.Scale {
-		return b.Candidate
+// from picks from tier i; nil: nobody there is usable.
+func from(p *snapshot.Pool, i int, pulse *snapshot.Pulse, a *Ask, rng *Rand) (*snapshot.Candidate, Reason) {
+	t := &p.Tiers[i]
+	var beat *snapshot.TierPulse
+	if pulse != nil {
+		beat = &pulse.Tiers[i]
 	}
-	return a.Candidate
-}
-
-// fit is usable for what was drawn; that looks at the candidate only if something was tried.
-func fit(d snapshot.Drawn, tried []*snapshot.Account, nowMS int64) bool {
-	return rested(d.Cell, nowMS) && (len(tried) == 0 || !was(d.Candidate, tried))
+	if a.Affinity != 0 && a.Group.Affinity == int32(resourcev1.Affinity_AFFINITY_ON) {
+		if c := stick(t, beat, a); c != nil {
+			return c, Stuck
+		}
+	}
+	s := tasteOf(beat, a)
+	c := choose(t, a, &s, rng)
+	if c == nil {
+		return nil, 0
+	}
+	if pulse != nil && pulse.Panic && !a.Group.NoPanic {
+		if tired := relief(t, c, beat, a, rng); tired != nil {
+			return tired, Panicked
+		}
+	}
+	if i == 0 {
+		return c, Chosen
+	}
+	return c, Spilled
 }
 
 // usable says whether nothing speaks against c.
-func usable(c *snapshot.Candidate, tried []*snapshot.Account, nowMS int64) bool {
-	return rested(c.Cell, nowMS) && !was(c, tried)
+func usable(c *snapshot.Candidate, a *Ask) bool {
+	return well(c.Cell, a.NowMS) && !was(c, a.Tried)
 }
 
-func rested(c *snapshot.Cell, nowMS int64) bool {
-	return c.CooldownUntil.Load() <= nowMS && c.HeldUntil.Load() <= nowMS
+// fit is usable for what was drawn; that looks at the candidate only if something was tried.
+func fit(d *snapshot.Drawn, a *Ask) bool {
+	return well(d.Cell, a.NowMS) && (len(a.Tried) == 0 || !was(d.Candidate, a.Tried))
 }
+
+// well says whether an account neither rests nor has as much to do as it may.
+func well(c *snapshot.Cell, nowMS int64) bool { return !c.Resting(nowMS) && !c.Crowded() }
 
 // was says whether c is among those that were tried.
 func was(c *snapshot.Candidate, tried []*snapshot.Account) bool {
@@ -126,87 +186,4 @@ func was(c *snapshot.Candidate, tried []*snapshot.Account) bool {
 		}
 	}
 	return false
-}
-
-// scan looks through a tier in which most are unusable, from a random place on, and takes a usable one by weight
-// (weighted reservoir sampling). It stops early only when it has one.
-func scan(t *snapshot.Tier, tried []*snapshot.Account, nowMS int64, rng *Rand) *snapshot.Candidate {
-	var best *snapshot.Candidate
-	var total float64
-	seen := 0
-	roster := rng.below(len(t.Rosters))
-	offset := rng.below(len(t.Rosters[roster].Candidates))
-	// One round more than there are rosters: the first is begun in its middle, and its start comes last.
-	for i := 0; i <= len(t.Rosters); i++ {
-		candidates := t.Rosters[roster].Candidates
-		switch i {
-		case 0:
-			candidates = candidates[offset:]
-		case len(t.Rosters):
-			candidates = candidates[:offset]
-		}
-		for j := range candidates {
-			c := &candidates[j]
-			seen++
-			if usable(c, tried, nowMS) {
-				w := 1 / float64(c.Scale)
-				total += w
-				if rng.float()*total < w {
-					best = c
-				}
-			}
-			if best != nil && seen >= scanEnough {
-				return best
-			}
-		}
-		if roster++; roster == len(t.Rosters) {
-			roster = 0
-		}
-	}
-	return best
-}
-
-// panicPick takes the account that is ready soonest, of the highest tier that has one. It keeps to what providers
-// ordered.
-func panicPick(p *snapshot.Pool, tried []*snapshot.Account, nowMS int64) (*snapshot.Candidate, Reason) {
-	reason := Exhausted
-	for i := range p.Tiers {
-		var best *snapshot.Candidate
-		var until int64
-		for _, r := range p.Tiers[i].Rosters {
-			for j := range r.Candidates {
-				c := &r.Candidates[j]
-				if was(c, tried) {
-					continue
-				}
-				if c.Cell.HeldUntil.Load() > nowMS {
-					reason = Held
-					continue
-				}
-				if u := c.Cell.CooldownUntil.Load(); best == nil || u < until {
-					best, until = c, u
-				}
-			}
-		}
-		if best != nil {
-			return best, Panicked
-		}
-	}
-	return nil, reason
-}
-
-// ReadyAt is the time (unix ms) at which the first of the pool's accounts can be used again; past or now when one can.
-// It looks at every account: for error answers, not for the hot path.
-func ReadyAt(p *snapshot.Pool) int64 {
-	first, found := int64(0), false
-	for i := range p.Tiers {
-		for _, r := range p.Tiers[i].Rosters {
-			for j := range r.Candidates {
-				if at := r.Candidates[j].Cell.ReadyAt(); !found || at < first {
-					first, found = at, true
-				}
-			}
-		}
-	}
-	return first
 }

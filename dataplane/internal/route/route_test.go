@@ -4,86 +4,12 @@ import (
 	"fmt"
 	"math"
 	"slices"
-	"sync"
 	"testing"
 
-	"google.golang.org/protobuf/proto"
 	"pgregory.net/rapid"
 
 	"fairway/dataplane/internal/snapshot"
-	"fairway/pkg/digest"
-	syncv1 "fairway/pkg/gen/fairway/sync/v1"
 )
-
-// channel of a test pool: its accounts have the given weights.
-type channel struct {
-	priority int32
-	weight   uint32
-	accounts []uint32
-}
-
-// pool compiles channels into a pool, as a proxy would. Account j of channel i is "i.j".
-func pool(t testing.TB, channels ...channel) *snapshot.Pool {
-	t.Helper()
-	txn := &syncv1.Txn{Lineage: "L", Revision: 1, ReplacedBuckets: math.MaxUint64, Last: true}
-	add := func(kind syncv1.Kind, id string, m proto.Message) {
-		b, err := proto.Marshal(m)
-		if err != nil {
-			t.Fatal(err)
-		}
-		txn.Changes = append(txn.Changes, &syncv1.Change{Kind: kind, Id: id, Version: 1, Body: b})
-	}
-	add(syncv1.Kind_KIND_GROUP, "g", &syncv1.GroupState{Name: "g"})
-	for i, c := range channels {
-		id := fmt.Sprintf("%05d", i)
-		add(syncv1.Kind_KIND_CHANNEL, id, &syncv1.ChannelState{Provider: 1,
-			BaseUrl: "http://h", Models: []string{"m"}, GroupIds: []string{"g"}, Priority: c.priority, Weight: c.weight,
-		})
-		for j, w := range c.accounts {
-			add(syncv1.Kind_KIND_ACCOUNT, fmt.Sprintf("%d.%d", i, j), &syncv1.AccountState{ChannelId: id, Weight: w})
-		}
-	}
-	var sums digest.Sums
-	for _, c := range txn.GetChanges() {
-		sums.Add(int32(c.GetKind()), c.GetId(), c.GetVersion(), c.GetBody())
-	}
-	txn.Digest = sums.Root()
-	r := snapshot.NewReplica()
-	if _, err := r.Receive(txn); err != nil {
-		t.Fatal(err)
-	}
-	g, _ := r.Snapshot().Group("g")
-	p, ok := r.Snapshot().Pool(g, "m")
-	if !ok {
-		t.Fatal("no pool")
-	}
-	return p
-}
-
-// each calls f with every candidate.
-func each(p *snapshot.Pool, f func(*snapshot.Candidate)) {
-	for i := range p.Tiers {
-		for _, r := range p.Tiers[i].Rosters {
-			for j := range r.Candidates {
-				f(&r.Candidates[j])
-			}
-		}
-	}
-}
-
-func find(t testing.TB, p *snapshot.Pool, id snapshot.AccountID) *snapshot.Candidate {
-	t.Helper()
-	var found *snapshot.Candidate
-	each(p, func(c *snapshot.Candidate) {
-		if c.Account.ID == id {
-			found = c
-		}
-	})
-	if found == nil {
-		t.Fatalf("no account %s", id)
-	}
-	return found
-}
 
 // TestIdleAccountsAreUsedByWeight: a channel's share follows its weight among channels however many accounts it has;
 // an account's follows its weight inside the channel.
@@ -106,7 +32,7 @@ func TestIdleAccountsAreUsedByWeight(t *testing.T) {
 			rng := SeededRand(7)
 			got := make(map[snapshot.AccountID]int)
 			for range n {
-				c, reason := Pick(p, nil, 0, &rng)
+				c, reason := pick(p, nil, 0, &rng)
 				if reason != Chosen {
 					t.Fatalf("reason = %v, want chosen", reason)
 				}
@@ -131,7 +57,7 @@ func TestLoadIsSpreadByWeight(t *testing.T) {
 	rng := SeededRand(9)
 	const n = 10_000
 	for range n {
-		c, _ := Pick(p, nil, 0, &rng)
+		c, _ := pick(p, nil, 0, &rng)
 		c.Cell.InFlight.Add(1)
 	}
 	each(p, func(c *snapshot.Candidate) {
@@ -148,7 +74,7 @@ func TestALoadedAccountIsAvoided(t *testing.T) {
 	rng := SeededRand(3)
 	loaded := 0
 	for range 10_000 {
-		if c, _ := Pick(p, nil, 0, &rng); c.Account.ID == "0.0" {
+		if c, _ := pick(p, nil, 0, &rng); c.Account.ID == "0.0" {
 			loaded++
 		}
 	}
@@ -157,80 +83,87 @@ func TestALoadedAccountIsAvoided(t *testing.T) {
 	}
 }
 
-// TestPickNeverReturnsWhatItMustNot tries all combinations of states of four accounts in two tiers.
+// TestPickNeverReturnsWhatItMustNot tries all combinations of states of four accounts in two tiers, in groups of all kinds.
 func TestPickNeverReturnsWhatItMustNot(t *testing.T) {
-	const now = 1000
-	type state int
-	const (
-		fine state = iota
-		tried
-		cooling
-		held
-		states
-	)
-	p := pool(t, channel{1, 1, []uint32{1, 9}}, channel{1, 5, []uint32{3}}, channel{0, 1, []uint32{1}})
+	const now = nowMS
+	reasons := []Reason{Chosen, Exhausted, Resting, Held, Crowded} // what the states come to
+	h := open(t, world{channels: []channel{{1, 1, []uint32{1, 9}}, {1, 5, []uint32{3}}, {0, 1, []uint32{1}}}})
+	p := h.pool()
 	var all []*snapshot.Candidate
 	each(p, func(c *snapshot.Candidate) { all = append(all, c) })
-	high := 3
+	const high = 3
 	rng := SeededRand(1)
-	for combination := range int(math.Pow(float64(states), float64(len(all)))) {
-		kinds := make([]state, len(all))
-		var done []*snapshot.Account
-		fineHigh, fineLow, coolingHigh, coolingLow, heldAny := 0, 0, 0, 0, false
-		for i, c := range all {
-			kinds[i] = state(combination / int(math.Pow(float64(states), float64(i))) % int(states))
-			c.Cell.CooldownUntil.Store(now) // over by now
-			c.Cell.HeldUntil.Store(now - 1)
-			switch kinds[i] {
-			case fine:
-				if i < high {
-					fineHigh++
-				} else {
-					fineLow++
+	put := func(c *snapshot.Candidate, s Reason, i int64) {
+		c.Cell.CooldownUntil.Store(now) // over by now
+		c.Cell.HeldUntil.Store(now - 1)
+		c.Cell.InFlight.Store(0)
+		c.Cell.Full.Store(2)
+		switch s {
+		case Resting:
+			c.Cell.CooldownUntil.Store(now + 1 + i)
+		case Held:
+			c.Cell.HeldUntil.Store(now + 1)
+		case Crowded:
+			c.Cell.InFlight.Store(2)
+		}
+	}
+	for n := range 2 * 3 * 5 { // NoPanic, affinity, strategy
+		g := &snapshot.Group{NoPanic: n%2 == 1, Affinity: int32(1 + n/2%3), Strategy: int32(1 + n/6)}
+		hard := g.Affinity == int32(affinityHard)
+		for combination := range int(math.Pow(float64(len(reasons)), float64(len(all)))) {
+			a := h.ask()
+			a.Group, a.Affinity = g, 1+rng.Uint64()>>1
+			is := make(map[*snapshot.Candidate]Reason)
+			var count [2]map[Reason]int
+			count[0], count[1] = make(map[Reason]int), make(map[Reason]int)
+			for i, c := range all {
+				is[c] = reasons[combination/int(math.Pow(float64(len(reasons)), float64(i)))%len(reasons)]
+				put(c, is[c], int64(i))
+				if is[c] == Exhausted {
+					a.Tried = append(a.Tried, c.Account)
 				}
-			case tried:
-				done = append(done, c.Account)
-			case cooling:
-				c.Cell.CooldownUntil.Store(now + 1 + int64(i))
-				if i < high {
-					coolingHigh++
-				} else {
-					coolingLow++
-				}
-			case held:
-				c.Cell.HeldUntil.Store(now + 1)
-				heldAny = true
+				count[i/high][is[c]]++
 			}
-		}
-		want := Exhausted
-		switch {
-		case fineHigh > 0:
-			want = Chosen
-		case fineLow > 0:
-			want = Spilled
-		case coolingHigh+coolingLow > 0:
-			want = Panicked
-		case heldAny:
-			want = Held
-		}
-		for range 20 {
-			c, reason := Pick(p, done, now, &rng)
-			if reason != want || (c == nil) != (reason == Exhausted || reason == Held) {
-				t.Fatalf("%v: reason = %v, want %v", kinds, reason, want)
+			has := func(r Reason) bool { return count[0][r]+count[1][r] > 0 }
+			want := Exhausted
+			switch {
+			case hard:
+				w := begun(&p.Tiers[0], a.Affinity)
+				if want = is[w.next()]; want == Chosen {
+					want = Stuck
+				}
+			case has(Chosen) && g.Affinity == int32(affinityOn):
+				want = Stuck
+			case count[0][Chosen] > 0:
+				want = Chosen
+			case has(Chosen):
+				want = Spilled
+			case has(Resting) && !g.NoPanic:
+				want = Panicked
+			case has(Crowded):
+				want = Crowded
+			case has(Resting):
+				want = Resting
+			case has(Held):
+				want = Held
+			}
+			c, reason := Pick(p, a, &rng)
+			if reason != want || (c == nil) != slices.Contains([]Reason{Exhausted, Held, Resting, Crowded}, reason) {
+				t.Fatalf("%+v, %v: %v, want %v", g, count, reason, want)
 			}
 			if c == nil {
 				continue
 			}
-			i := 0
-			for all[i].Account != c.Account {
-				i++
-			}
-			ok := kinds[i] == fine && (reason == Chosen) == (i < high)
-			if reason == Panicked {
-				ok = kinds[i] == cooling && (i < high) == (coolingHigh > 0)
+			tier := slices.Index(all, c) / high
+			ok := is[c] == Chosen && tier == 0
+			switch {
+			case reason == Panicked:
+				ok = is[c] == Resting && (tier == 0) == (count[0][Resting] > 0)
+			case count[0][Chosen] == 0:
+				ok = is[c] == Chosen && tier == 1
 			}
 			if !ok {
-				t.Fatalf("%v: picked %s (%v)", kinds, c.Account.ID, reason)
+				t.Fatalf("%+v, %v: picked %s, which is %v (%v)", g, count, c.Account.ID, is[c], reason)
 			}
 		}
 	}
@@ -249,7 +182,7 @@ func TestTheLastUsableIsFound(t *testing.T) {
 	only.Cell.CooldownUntil.Store(0)
 	rng := SeededRand(5)
 	for range 1000 {
-		if c, reason := Pick(p, nil, 50, &rng); c.Account != only.Account || reason != Chosen {
+		if c, reason := pick(p, nil, 50, &rng); c.Account != only.Account || reason != Chosen {
 			t.Fatalf("picked %v (%v), want the only usable one", c.Account.ID, reason)
 		}
 	}
@@ -278,7 +211,7 @@ func TestScanFollowsWeights(t *testing.T) {
 	got := 0
 	const n = 20_000
 	for range n {
-		if c, _ := Pick(p, nil, 50, &rng); c.Account == b.Account {
+		if c, _ := pick(p, nil, 50, &rng); c.Account == b.Account {
 			got++
 		}
 	}
@@ -288,68 +221,23 @@ func TestScanFollowsWeights(t *testing.T) {
 }
 
 func TestPickAllocatesNothing(t *testing.T) {
-	p := pool(t, channel{1, 1, []uint32{1, 2, 3}}, channel{0, 1, []uint32{1}})
-	rng := SeededRand(1)
-	tried := []*snapshot.Account{find(t, p, "0.0").Account}
-	if n := testing.AllocsPerRun(100, func() { Pick(p, tried, 0, &rng) }); n != 0 {
-		t.Errorf("%v allocations per pick", n)
-	}
-}
-
-func TestBudget(t *testing.T) {
-	var cell snapshot.GroupCell
-	b := BudgetOf(&snapshot.Group{Cell: &cell}, snapshot.Settings{RetryBudgetPercent: 20, RetryBudgetMin: 3})
-	grants := func() int {
-		n := 0
-		for b.Retry() {
-			n++
-		}
-		for range n {
-			b.EndRetry()
-		}
-		return n
-	}
-	for _, tt := range []struct{ active, want int }{{0, 3}, {1, 3}, {15, 3}, {20, 4}, {1000, 200}} {
-		for range tt.active {
-			b.Begin()
-		}
-		if got := grants(); got != tt.want {
-			t.Errorf("%d active requests: %d retries, want %d", tt.active, got, tt.want)
-		}
-		for range tt.active {
-			b.End()
-		}
-	}
-	if cell.Active.Load() != 0 || cell.Retries.Load() != 0 {
-		t.Errorf("%d active and %d retries are left", cell.Active.Load(), cell.Retries.Load())
-	}
-}
-
-func TestBudgetIsNeverExceeded(t *testing.T) {
-	var cell snapshot.GroupCell
-	b := BudgetOf(&snapshot.Group{Cell: &cell}, snapshot.Settings{RetryBudgetPercent: 0, RetryBudgetMin: 4})
-	var all sync.WaitGroup
-	for range 16 {
-		all.Go(func() {
-			for range 2000 {
-				if !b.Retry() {
-					continue
+	for _, strategy := range strategies {
+		for _, affinity := range []uint64{0, 1} {
+			t.Run(fmt.Sprint(strategy, affinity), func(t *testing.T) {
+				h := open(t, world{channels: []channel{{1, 1, []uint32{1, 2, 3}}, {0, 1, []uint32{1}}, {1, 9, []uint32{2}}}, group: groupOf(strategy)})
+				p, a := h.pool(), h.ask()
+				a.Affinity, a.Tried = affinity, []*snapshot.Account{find(t, p, "0.0").Account}
+				rng := SeededRand(1)
+				if n := testing.AllocsPerRun(100, func() { Pick(p, a, &rng) }); n != 0 {
+					t.Errorf("%v allocations per pick", n)
 				}
-				if n := cell.Retries.Load(); n > 4 {
-					t.Errorf("%d retries at once, want 4 at most", n)
-				}
-				b.EndRetry()
-			}
-		})
-	}
-	all.Wait()
-	if n := cell.Retries.Load(); n != 0 {
-		t.Errorf("%d retries are left", n)
+			})
+		}
 	}
 }
 
 // TestTwoChoices: whatever is not looked at, the answer is that of two choices spelled out: of the first two different
-// ones that are drawn and usable, the one with less load for its share; the first when they are equal.
+// ones that are drawn, usable, and kept by their vigor, the one with less load for its share; the first when they are equal.
 func TestTwoChoices(t *testing.T) {
 	rapid.Check(t, func(rt *rapid.T) {
 		p := pool(t, drawChannels(rt)...)
@@ -361,6 +249,8 @@ func TestTwoChoices(t *testing.T) {
 		var tried []*snapshot.Account
 		each(p, func(c *snapshot.Candidate) {
 			c.Cell.InFlight.Store(rapid.Int32Range(0, 3).Draw(rt, "load"))
+			c.Cell.Full.Store(rapid.SampledFrom([]int32{0, 0, 0, 2}).Draw(rt, "cap"))
+			c.Cell.Vigor.Store(rapid.SampledFrom([]float32{1, 1, 0.5}).Draw(rt, "vigor"))
 			switch rapid.IntRange(0, 5).Draw(rt, "state") {
 			case 0:
 				c.Cell.Cool(now + 1)
@@ -371,25 +261,36 @@ func TestTwoChoices(t *testing.T) {
 		seed := rapid.Uint64().Draw(rt, "seed")
 		var first, want *snapshot.Candidate
 		rng := SeededRand(seed)
-		for range draws {
+		for left := draws; left > 0; left-- {
 			c := tier.Draw(rng.Uint64(), rng.Uint64()).Candidate
-			if c == first || c.Cell.CooldownUntil.Load() > now || slices.Contains(tried, c.Account) {
+			full := c.Cell.Full.Load()
+			if c == first || c.Cell.CooldownUntil.Load() > now || full > 0 && c.Cell.InFlight.Load() >= full || slices.Contains(tried, c.Account) {
 				continue
+			}
+			if v := c.Cell.Vigor.Load(); v < 1 && unit(rng.Uint64()) >= v {
+				continue
+			}
+			if c.Cell.InFlight.Load() == 0 {
+				want = c
+				break
 			}
 			if first == nil {
-				first, want = c, c
+				first, want, left = c, c, min(left, seconds+1)
 				continue
 			}
-			if float32(c.Cell.InFlight.Load())*c.Scale < float32(first.Cell.InFlight.Load())*first.Scale {
+			busy := func(c *snapshot.Candidate) float32 {
+				return float32(c.Cell.InFlight.Load()) * c.Scale / c.Cell.Vigor.Load()
+			}
+			if busy(c) < busy(first) {
 				want = c
 			}
 			break
 		}
-		if first == nil {
+		if want == nil {
 			return // what a scan finds is tested by itself
 		}
 		rng = SeededRand(seed)
-		if got, reason := Pick(p, tried, now, &rng); got != want || reason != Chosen {
+		if got, reason := pick(p, tried, now, &rng); got != want || reason != Chosen {
 			rt.Fatalf("Pick = %v (%v), want %v", got.Account.ID, reason, want.Account.ID)
 		}
 	})
@@ -405,53 +306,63 @@ func drawChannels(rt *rapid.T) []channel {
 	return channels
 }
 
-// benchPool makes channels of that many accounts each.
-func benchPool(b *testing.B, channels, accounts int, weighted bool) *snapshot.Pool {
-	list := make([]channel, channels)
-	for i := range list {
-		list[i].weight = 100
-		list[i].accounts = slices.Repeat([]uint32{100}, accounts)
-		if weighted {
-			list[i].weight += uint32(i % 7)
-			list[i].accounts[0] = 50
+// TestEveryReasonHasAName: metrics are made of them.
+func TestEveryReasonHasAName(t *testing.T) {
+	seen := make(map[string]bool)
+	for r := range Crowded + 1 {
+		if name := r.String(); seen[name] || (name == "none") != (r == 0) {
+			t.Errorf("reason %d is %q", r, name)
+		} else {
+			seen[name] = true
 		}
 	}
-	return pool(b, list...)
 }
 
-// BenchmarkPick has bars: 60 ns at 10k accounts, 100 ns at 100k, no allocation. The accounts are idle, as nearly all of so
-// many are at any moment.
-func BenchmarkPick(b *testing.B) {
-	for _, tt := range []struct {
-		channels, accounts int
-		weighted           bool
-	}{{1, 3, false}, {10_000, 1, false}, {100, 100, true}, {1, 10_000, true}, {1000, 100, true}, {100_000, 1, true}, {1, 100_000, true}} {
-		b.Run(fmt.Sprintf("%dx%d", tt.channels, tt.accounts), func(b *testing.B) {
-			p := benchPool(b, tt.channels, tt.accounts, tt.weighted)
-			rng := SeededRand(1)
-			b.ReportAllocs()
-			for b.Loop() {
-				Pick(p, nil, 1, &rng)
+// TestPassiveAccountsAreOnlyFound: no draw meets them, a look-up does.
+func TestPassiveAccountsAreOnlyFound(t *testing.T) {
+	for _, strategy := range strategies {
+		t.Run(strategy.String(), func(t *testing.T) {
+			h := open(t, world{
+				channels: []channel{{0, 1, []uint32{1, 100, 1}}, {0, 100, []uint32{5}}, {1, 1, []uint32{1}}},
+				passive:  map[string]bool{"0.1": true, "1.0": true, "2.0": true},
+				group:    groupOf(strategy),
+			})
+			p := h.pool()
+			if len(p.Tiers) != 1 || p.Tiers[0].Size != 2 {
+				t.Fatalf("%d tiers, want one of 2", len(p.Tiers))
+			}
+			got := counts(t, p, h.ask(), 1000)
+			if got["0.0"] == 0 || got["0.2"] == 0 || len(got) != 2 {
+				t.Errorf("picked %v, want 0.0 and 0.2 alone", got)
+			}
+			for _, id := range []snapshot.AccountID{"0.0", "0.1", "0.2", "1.0", "2.0"} {
+				if c := p.Find(id); c == nil || c.Account.ID != id || c.Account.Channel == nil {
+					t.Errorf("%s is not found", id)
+				}
+			}
+			if c := p.Find("9.9"); c != nil {
+				t.Errorf("found %s for 9.9", c.Account.ID)
 			}
 		})
 	}
 }
 
-// BenchmarkPickBusy is the worst case: each account has requests under way, so that two have to be compared.
-func BenchmarkPickBusy(b *testing.B) {
-	for _, n := range [][2]int{{100, 100}, {1000, 100}, {100_000, 1}, {1, 100_000}} {
-		b.Run(fmt.Sprintf("%dx%d", n[0], n[1]), func(b *testing.B) {
-			p := benchPool(b, n[0], n[1], true)
-			load := int32(0)
-			each(p, func(c *snapshot.Candidate) {
-				load = load%3 + 1
-				c.Cell.InFlight.Store(load)
-			})
-			rng := SeededRand(1)
-			b.ReportAllocs()
-			for b.Loop() {
-				Pick(p, nil, 1, &rng)
-			}
-		})
+// TestOnlyPassive: the pool is there for those who know their account, and serves nobody else.
+func TestOnlyPassive(t *testing.T) {
+	h := open(t, world{channels: []channel{{0, 1, []uint32{1}}}, passive: map[string]bool{"0.0": true}})
+	rng := SeededRand(1)
+	p := h.pool()
+	if c, reason := Pick(p, h.ask(), &rng); c != nil || reason != Exhausted || p.Find("0.0") == nil {
+		t.Errorf("picked %v (%v)", c, reason)
+	}
+	if models := h.replica.Snapshot().Models(h.group()); len(models) != 0 {
+		t.Errorf("%v are listed", models)
+	}
+	h.send(h.account(0, 0, 1, false))
+	if c, reason := Pick(h.pool(), h.ask(), &rng); c == nil {
+		t.Errorf("nobody is picked though it is passive no more: %v", reason)
+	}
+	if models := h.replica.Snapshot().Models(h.group()); len(models) != 1 {
+		t.Errorf("%v are listed, want m", models)
 	}
 }

@@ -11,24 +11,28 @@ import (
 // survives their swaps; it ends with the account. A new credential or a new endpoint starts with a fresh one, so that
 // a late failure of the old credential is not held against the new. Every field may be used by any goroutine.
 //
-// It fills 128 bytes (two cache lines, which is what prefetchers fetch), so that neighbours do not contend.
+// It fills 128 bytes (two cache lines, which is what prefetchers fetch), so that neighbours do not contend. All that a
+// draw reads is in the first of the two.
 type Cell struct {
 	InFlight      atomic.Int32
-	Failures      atomic.Int32  // in a row
-	CooldownUntil atomic.Int64  // unix ms; leave the account alone until then if there is any other
-	HeldUntil     atomic.Int64  // unix ms; as ordered by the provider, or refused by it: not even a panic pick uses it
-	LatencyEWMA   atomic.Uint64 // math.Float64bits of milliseconds to the first byte
-	LastUsed      atomic.Int64  // unix ms
+	Full          atomic.Int32 // attempts under way here at which the account takes no more; 0 = no cap
+	CooldownUntil atomic.Int64 // unix ms; leave the account alone until then if there is any other
+	HeldUntil     atomic.Int64 // unix ms; as ordered by the provider, or refused by it: not even a panic pick uses it
 
-	// What the health room keeps, and draws read.
+	// What the health room keeps.
 	Vigor       Factor // 0 to 1: what health, headroom and slow start leave of the weight
 	Performance Factor // 0 to 1: a term of the score of "balanced"
 	Reliability Factor // 0 to 1: likewise
 	Use         Factor // 1/4 to 4: how much less than its share the fleet gave it lately
 
-	Full atomic.Int32 // attempts under way here at which the account takes no more; 0 = no cap
+	_ [64 - 2*4 - 2*8 - 4*4]byte
 
-	_ [128 - 4 - 4 - 4*8 - 4*4 - 4]byte
+	LatencyEWMA atomic.Uint64 // math.Float64bits of milliseconds to the first byte
+	LastUsed    atomic.Int64  // unix ms
+	Failures    atomic.Int32  // in a row
+	Side        atomic.Value  // of the health room: what else it knows of the account; no draw reads it
+
+	_ [64 - 2*8 - 8 - 16]byte
 }
 
 // Factor is a number that many read and one keeps. Its zero value is 1.

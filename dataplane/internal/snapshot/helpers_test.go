@@ -240,7 +240,7 @@ func poolText(p *Pool) string {
 		fmt.Fprintf(&b, " tier %d size %d:", t.Priority, t.Size)
 		for i, r := range t.Rosters {
 			l := t.lanes[i]
-			fmt.Fprintf(&b, " %s*%d %v %v{", r.Channel.ID, r.Channel.Weight, l.slot, l.roster == r && laneFits(l, r))
+			fmt.Fprintf(&b, " %s*%d %v %v{", r.Channel.ID, r.Channel.Weight, l.slot, laneFits(l, r))
 			for i, c := range r.Candidates {
 				cells := []*Cell{c.Account.Cell, r.seats[i].cell, cmp.Or(l.only, c.Cell)}
 				one := !slices.ContainsFunc(cells, func(cell *Cell) bool { return cell != c.Cell })

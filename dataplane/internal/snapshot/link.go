@@ -170,7 +170,11 @@ func (l *linker) unit(id ChannelID, old *unit, c *unitChange) *unit {
 		}
 		u.accounts[i] = &linked
 	}
-	u.roster = newRoster(u.channel, u.accounts)
+	var before *Roster
+	if old != nil {
+		before = old.roster
+	}
+	u.roster = newRoster(u.channel, u.accounts, before)
 	return u
 }
 
@@ -272,11 +276,14 @@ func (r *route) with(changes []up[*unit]) *route {
 		return nil
 	}
 	for _, u := range next.units {
-		if u.roster != nil {
+		switch {
+		case u.roster.serves():
 			next.live++
+		case u.roster != nil:
+			next.aside++
 		}
 	}
-	if pool != nil && next.live > 0 {
+	if pool != nil && next.live+next.aside > 0 {
 		next.pool.Store(newPool(next.units, pool))
 	}
 	return next

@@ -3,113 +3,41 @@ package snapshot
 import (
 	"cmp"
 	"slices"
+	"sync"
 	"sync/atomic"
 
+	"fairway/pkg/money"
 	"fairway/pkg/operation"
 )
 
-// Candidate is one enabled account of one enabled channel. Candidates are shared by all pools of their channel; the
-// upstream's name of a model is Account.Channel.UpstreamModel(model).
-type Candidate struct {
-	Account *Account
-	Cell    *Cell   // Account.Cell, one step nearer
-	Scale   float32 // 1/(share of the tier's traffic), up to a factor common to the tier: in-flight * Scale compares load
-	Weight  uint32  // among the channel's accounts
-}
-
-// Roster is what one channel offers: its enabled accounts. It is immutable and never empty in a Tier.
-type Roster struct {
-	Channel    *Channel
-	Candidates []Candidate // sorted by account id
-
-	seats []seat // one per candidate
-}
-
-// seat is a candidate as a draw sees it: a quarter of a cache line, so that a hundred thousand of them stay near the
-// processor. The candidate itself is read once it has won.
-type seat struct {
-	slot slot // of the roster's alias table
-	cell *Cell
-}
-
-// newRoster keeps of accounts those that may serve. It returns nil when there are none, or the channel is disabled.
-func newRoster(ch *Channel, accounts []*Account) *Roster {
-	if ch == nil || ch.Disabled {
-		return nil
-	}
-	var total float64
-	weights := make([]uint32, 0, len(accounts))
-	r := &Roster{Channel: ch, Candidates: make([]Candidate, 0, len(accounts))}
-	for _, a := range accounts {
-		if a.Disabled {
-			continue
-		}
-		total += float64(a.Weight)
-		weights = append(weights, a.Weight)
-		r.Candidates = append(r.Candidates, Candidate{Account: a, Cell: a.Cell, Weight: a.Weight})
-	}
-	if len(weights) == 0 {
-		return nil
-	}
-	r.seats = make([]seat, len(r.Candidates))
-	for i, slot := range aliasTable(weights) {
-		c := &r.Candidates[i]
-		c.Scale = float32(total / (float64(c.Weight) * float64(ch.Weight)))
-		r.seats[i] = seat{slot: slot, cell: c.Cell}
-	}
-	return r
-}
-
-// Tier is the channels of one priority. It is immutable and never empty.
-type Tier struct {
-	Priority int32
-	Rosters  []*Roster // sorted by channel id
-	Size     int       // candidates in all of them
-	lanes    []lane    // one per roster
-}
-
-// lane is a roster as a draw sees it: half a cache line, and of a roster of one, all that there is to know.
-type lane struct {
-	slot   slot       // of the tier's alias table
-	only   *Cell      // of a roster of one
-	sole   *Candidate // of a roster of one
-	roster *Roster
-}
-
-// Drawn is a candidate as a draw found it, with its cell at hand. The draw has not looked at either.
-type Drawn struct {
-	Cell      *Cell
-	Candidate *Candidate
-}
-
-// Draw turns two random numbers into a candidate: a channel by its weight among the tier's channels, and an account by
-// its weight among the channel's. It takes no lock and allocates nothing.
-func (t *Tier) Draw(r1, r2 uint64) Drawn {
-	l := &t.lanes[0]
-	if len(t.lanes) > 1 {
-		l = &t.lanes[column(len(t.lanes), r1)]
-		if l.slot.passes(r1) {
-			l = &t.lanes[l.slot.alias]
-		}
-	}
-	if l.only != nil {
-		return Drawn{Cell: l.only, Candidate: l.sole}
-	}
-	seats := l.roster.seats
-	i := column(len(seats), r2)
-	s := &seats[i]
-	if s.slot.passes(r2) {
-		i = int(s.slot.alias)
-		s = &seats[i]
-	}
-	return Drawn{Cell: s.cell, Candidate: &l.roster.Candidates[i]}
-}
-
-// Pool is all that may serve one model for one group. It is immutable.
+// Pool is all that may serve one model for one group. What it is made of never changes; how it is doing does.
 type Pool struct {
-	Tiers []Tier // highest priority first; never empty
+	Tiers []Tier    // highest priority first; empty only if all accounts are passive
+	Aside []*Roster // of channels whose accounts are all passive
 
-	parts [operation.Count]atomic.Pointer[Pool] // see Serving
+	pulse   atomic.Pointer[Pulse]
+	touched atomic.Int64
+	turns   *turns
+	op      operation.Operation                   // of a part
+	parts   [operation.Count]atomic.Pointer[Pool] // see Serving
+	byCost  atomic.Pointer[Pool]                  // see ByCost
+}
+
+// Find looks for an account among all, be it passive or not.
+func (p *Pool) Find(id AccountID) *Candidate {
+	for i := range p.Tiers {
+		for _, r := range p.Tiers[i].Rosters {
+			if c := r.find(id); c != nil {
+				return c
+			}
+		}
+	}
+	for _, r := range p.Aside {
+		if c := r.find(id); c != nil {
+			return c
+		}
+	}
+	return nil
 }
 
 // Serving is the part of the pool whose channels can serve an operation, which can says: the pool itself if that is all of
@@ -117,100 +45,195 @@ type Pool struct {
 func (p *Pool) Serving(op operation.Operation, can func(*Channel) bool) *Pool {
 	part := p.parts[op].Load()
 	if part == nil {
-		part = p.partFor(can)
+		part = p.partFor(op, can)
 		if !p.parts[op].CompareAndSwap(nil, part) {
 			part = p.parts[op].Load() // everybody sees one and the same
 		}
 	}
-	if len(part.Tiers) == 0 {
+	if len(part.Tiers)+len(part.Aside) == 0 {
 		return nil
 	}
 	return part
 }
 
-// partFor compiles the part of the pool that can; without a tier if nobody can.
-func (p *Pool) partFor(can func(*Channel) bool) *Pool {
-	part, all := &Pool{}, true
-	for i := range p.Tiers {
-		var rosters []*Roster
-		for _, r := range p.Tiers[i].Rosters {
+// partFor compiles the part of the pool that can; without anything in it if nobody can.
+func (p *Pool) partFor(op operation.Operation, can func(*Channel) bool) *Pool {
+	all := true
+	able := func(rosters []*Roster) []*Roster {
+		var some []*Roster
+		for _, r := range rosters {
 			if can(r.Channel) {
-				rosters = append(rosters, r)
+				some = append(some, r)
 			}
 		}
-		all = all && len(rosters) == len(p.Tiers[i].Rosters)
-		if len(rosters) > 0 {
-			part.Tiers = append(part.Tiers, newTier(rosters, nil))
+		all = all && len(some) == len(rosters)
+		return some
+	}
+	tiers := make([][]*Roster, 0, len(p.Tiers))
+	for i := range p.Tiers {
+		if some := able(p.Tiers[i].Rosters); len(some) > 0 {
+			tiers = append(tiers, some)
 		}
 	}
+	part := &Pool{Aside: able(p.Aside), turns: p.turns, op: op}
 	if all {
 		return p
 	}
+	part.compile(tiers, nil)
 	return part
 }
 
-// newPool sorts rosters into tiers. It takes over the alias tables of old where a tier's weights are the same.
+// sameCost is how far apart prices are that count as the same, in percent of the lower.
+const sameCost = 5
+
+// ByCost is the pool with each tier cut where prices leap: the channels of one of its tiers cost the same to within 5%, and
+// of those of one priority the cheapest come first. The first call makes it.
+func (p *Pool) ByCost() *Pool {
+	if bands := p.byCost.Load(); bands != nil {
+		return bands
+	}
+	p.byCost.CompareAndSwap(nil, p.cutByCost(nil))
+	return p.byCost.Load()
+}
+
+func (p *Pool) cutByCost(old *Pool) *Pool {
+	var tiers [][]*Roster
+	for i := range p.Tiers {
+		rosters := slices.Clone(p.Tiers[i].Rosters)
+		slices.SortStableFunc(rosters, func(a, b *Roster) int { return cmp.Compare(price(a.Channel), price(b.Channel)) })
+		for len(rosters) > 0 {
+			most := price(rosters[0].Channel) * (100 + sameCost) / 100
+			n := 1
+			for n < len(rosters) && price(rosters[n].Channel) <= most {
+				n++
+			}
+			band := rosters[:n:n]
+			slices.SortFunc(band, func(a, b *Roster) int { return cmp.Compare(a.Channel.ID, b.Channel.ID) })
+			tiers = append(tiers, band)
+			rosters = rosters[n:]
+		}
+	}
+	if len(tiers) == len(p.Tiers) {
+		return p
+	}
+	bands := &Pool{Aside: p.Aside, turns: p.turns, op: p.op}
+	bands.compile(tiers, old)
+	return bands
+}
+
+// newPool sorts rosters into tiers. Of old, a pool for the same model, it goes on with what is the same, and makes at once what
+// requests asked of it.
 func newPool(units []*unit, old *Pool) *Pool {
+	p := &Pool{}
+	if old != nil {
+		p.turns = old.turns
+	} else {
+		p.turns = &turns{of: make(map[turnKey]*turn)}
+	}
 	rosters := make([]*Roster, 0, len(units))
 	for _, u := range units {
-		if u.roster != nil {
+		switch {
+		case u.roster == nil:
+		case u.roster.serves():
 			rosters = append(rosters, u.roster)
+		default:
+			p.Aside = append(p.Aside, u.roster)
 		}
 	}
 	// Units come sorted by id, and the sort is stable.
 	slices.SortStableFunc(rosters, func(a, b *Roster) int { return cmp.Compare(b.Channel.Priority, a.Channel.Priority) })
-	p := &Pool{}
+	var tiers [][]*Roster
 	for len(rosters) > 0 {
 		priority := rosters[0].Channel.Priority
 		n := 1
 		for n < len(rosters) && rosters[n].Channel.Priority == priority {
 			n++
 		}
-		p.Tiers = append(p.Tiers, newTier(rosters[:n:n], old))
+		tiers = append(tiers, rosters[:n:n])
 		rosters = rosters[n:]
+	}
+	p.compile(tiers, old)
+	if old == nil {
+		return p
+	}
+	p.follow(old)
+	if bands := old.byCost.Load(); bands != nil {
+		next := p.cutByCost(bands)
+		if next != p && bands != old {
+			next.follow(bands)
+		}
+		p.byCost.Store(next)
 	}
 	return p
 }
 
-// newTier makes a tier of rosters of one priority.
-func newTier(rosters []*Roster, old *Pool) Tier {
-	t := Tier{Priority: rosters[0].Channel.Priority, Rosters: rosters, lanes: make([]lane, len(rosters))}
-	for i, r := range rosters {
-		t.Size += len(r.Candidates)
-		t.lanes[i].roster = r
-		if len(r.Candidates) == 1 {
-			t.lanes[i].sole = &r.Candidates[0]
-			t.lanes[i].only = t.lanes[i].sole.Cell
-		}
+// follow takes over how old is doing, as far as it is true of p.
+func (p *Pool) follow(old *Pool) {
+	p.touched.Store(old.touched.Load())
+	if slices.EqualFunc(p.Tiers, old.Tiers, func(a, b Tier) bool { return a.Priority == b.Priority }) {
+		p.pulse.Store(old.pulse.Load())
 	}
-	if twin := old.twin(&t); twin != nil {
-		for i := range t.lanes {
-			t.lanes[i].slot = twin.lanes[i].slot
-		}
-		return t
-	}
-	weights := make([]uint32, len(rosters))
-	for i, r := range rosters {
-		weights[i] = r.Channel.Weight
-	}
-	for i, slot := range aliasTable(weights) {
-		t.lanes[i].slot = slot
-	}
-	return t
 }
 
-// twin finds the tier of p whose channel weights are those of t, place by place.
-func (p *Pool) twin(t *Tier) *Tier {
+// compile makes the tiers, each of rosters of one priority. Several of one priority are bands.
+func (p *Pool) compile(tiers [][]*Roster, old *Pool) {
+	var cheapest money.PPM
+	for _, rosters := range tiers {
+		for _, r := range rosters {
+			if c := price(r.Channel); cheapest == 0 || c < cheapest {
+				cheapest = c
+			}
+		}
+	}
+	p.Tiers = make([]Tier, 0, len(tiers))
+	band := 0
+	for i, rosters := range tiers {
+		priority := rosters[0].Channel.Priority
+		if band++; i == 0 || priority != p.Tiers[i-1].Priority {
+			band = 0
+		}
+		turn := p.turns.at(turnKey{op: p.op, priority: priority, band: band})
+		p.Tiers = append(p.Tiers, newTier(rosters, cheapest, turn, old.tier(priority, band)))
+	}
+}
+
+// tier finds a tier by its priority, and among several of that by its place; nil = there is none. p may be nil.
+func (p *Pool) tier(priority int32, band int) *Tier {
 	if p == nil {
 		return nil
 	}
-	for i := range p.Tiers {
-		o := &p.Tiers[i]
-		if o.Priority == t.Priority && slices.EqualFunc(o.Rosters, t.Rosters, func(a, b *Roster) bool {
-			return a.Channel.Weight == b.Channel.Weight
-		}) {
-			return o
-		}
+	i := slices.IndexFunc(p.Tiers, func(t Tier) bool { return t.Priority == priority })
+	if i < 0 || i+band >= len(p.Tiers) || p.Tiers[i+band].Priority != priority {
+		return nil
 	}
-	return nil
+	return &p.Tiers[i+band]
+}
+
+// turns are the cursors of a pool's tiers. They outlive it: the pool that follows goes on where it stopped.
+type turns struct {
+	mu sync.Mutex
+	of map[turnKey]*turn
+}
+
+type turnKey struct {
+	op       operation.Operation
+	priority int32
+	band     int
+}
+
+// turn counts draws one after the other. It fills two cache lines, because all requests of a tier write it.
+type turn struct {
+	atomic.Uint64
+	_ [128 - 8]byte
+}
+
+func (ts *turns) at(key turnKey) *turn {
+	ts.mu.Lock()
+	defer ts.mu.Unlock()
+	t := ts.of[key]
+	if t == nil {
+		t = &turn{}
+		ts.of[key] = t
+	}
+	return t
 }

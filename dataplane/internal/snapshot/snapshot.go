@@ -44,6 +44,9 @@ func (s *Snapshot) Revision() int64 { return s.revision }
 // Settings are the fleet's, or the defaults.
 func (s *Snapshot) Settings() Settings { return s.settings }
 
+// SettingsRef are the same without a copy. Callers must not change them.
+func (s *Snapshot) SettingsRef() *Settings { return &s.settings }
+
 // Hasher makes the MACs that Key looks up. It is nil while the fleet's pepper is unknown: then no key can be known.
 func (s *Snapshot) Hasher() *clientkey.Hasher { return s.hasher }
 
@@ -65,14 +68,14 @@ func (s *Snapshot) Channel(id ChannelID) (*Channel, bool) {
 	return u.channel, true
 }
 
-// Pool finds what may serve model for the group; false when no enabled account of an enabled channel does. The first
-// call after a change compiles it.
+// Pool finds what may serve model for the group; false when no enabled account of an enabled channel does. It has no tier when
+// all that do are passive. The first call after a change compiles it.
 func (s *Snapshot) Pool(g *Group, model string) (*Pool, bool) {
 	if g.routes == nil {
 		return nil, false
 	}
 	r, ok := g.routes.table.get(model)
-	if !ok || r.live == 0 {
+	if !ok || r.live+r.aside == 0 {
 		return nil, false
 	}
 	return r.compiled(), true
@@ -136,7 +139,8 @@ func (r *routes) served() []string {
 // use already when they change, so that requests never wait for a big one.
 type route struct {
 	units []*unit // sorted by id
-	live  int     // of these, with a roster
+	live  int     // of these, with a roster that serves
+	aside int     // of these, with one whose accounts are all passive
 	pool  atomic.Pointer[Pool]
 }
 

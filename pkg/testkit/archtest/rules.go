@@ -100,14 +100,14 @@ func rules() []rule {
 		},
 		{
 			name: "grpc",
-			reason: "only publish (all of it on the control plane), subscribe, report, lease and the doors speak grpc; " +
+			reason: "only publish (all of it on the control plane), subscribe, report, health, lease and the doors speak grpc; " +
 				"others return fault errors and stay free of transports",
 			who: []string{house},
 			but: []string{
 				controlplane + "/internal/publish/...", controlplane + "/internal/lease/...", controlplane,
 				controlplane + "/internal/store/...", // etcd's statuses and embedded server are gRPC's
 				dataplane + "/internal/subscribe/...", dataplane + "/internal/report/...",
-				dataplane + "/internal/lease/...", dataplane, gen, testkit,
+				dataplane + "/internal/lease/...", dataplane + "/internal/health/...", dataplane, gen, testkit,
 			},
 			not: []string{"google.golang.org/grpc/..."},
 		},
@@ -141,11 +141,13 @@ func siblings() map[string][]string {
 		"controlplane/ledger":     {"store", "model"},
 		"controlplane/enroll":     {"store", "model"},
 		"controlplane/credential": {"store", "model"},
+		"controlplane/health":     {"store", "model"},
 		"controlplane/publish":    {"build", "model"},
 		"dataplane/provider":      {"dialect"},
 		"dataplane/snapshot":      {"dialect/edit", "provider"},
 		"dataplane/auth":          {"snapshot"},
 		"dataplane/route":         {"snapshot"},
+		"dataplane/health":        {"snapshot", "dialect"},
 		"dataplane/subscribe":     {"snapshot"},
 		"dataplane/ingress":       {"sock"},
 		"dataplane/upstream":      {"sock"},

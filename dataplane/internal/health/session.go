@@ -1,0 +1,204 @@
+package health
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"sync"
+	"time"
+
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+
+	syncv1 "fairway/pkg/gen/fairway/sync/v1"
+)
+
+const (
+	tickEvery   = 250 * time.Millisecond
+	reportEvery = time.Second
+	// reportSoon is how soon after something urgent a report goes; what happens at the same time goes with it.
+	reportSoon = 50 * time.Millisecond
+	// maxRedirects is how many replicas in a row may name another leader before the keeper waits.
+	maxRedirects = 3
+	// openTimeout bounds the time until a stream is open.
+	openTimeout = 10 * time.Second
+	// silence is how long a leader may say nothing: then all that it said has faded. One that has nothing to say is asked
+	// anew, which costs a full update; one whose machine is gone is found out.
+	silence = 2 * factTime * time.Millisecond
+	// maxUpdate bounds an update: the facts of a hundred thousand accounts are some megabytes.
+	maxUpdate = 64 << 20
+)
+
+var errSilent = errors.New("the leader does not answer")
+
+// Run ticks, reports and applies what the leader says until ctx ends, and returns nil then. Whatever goes wrong with the
+// leader is tried again; requests never wait for it.
+func (k *Keeper) Run(ctx context.Context) error {
+	var parts sync.WaitGroup
+	defer parts.Wait()
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	if k.o.Dial != nil && len(k.o.Addresses) > 0 {
+		parts.Go(func() { k.connect(ctx) })
+	}
+	if k.o.Probe != nil {
+		parts.Go(func() { k.tryPermits(ctx) })
+	}
+	ticks := time.NewTicker(tickEvery)
+	defer ticks.Stop()
+	for {
+		select {
+		case <-ticks.C:
+			now := k.o.Now()
+			k.Tick(now)
+			if k.o.OnTick != nil {
+				k.o.OnTick(now)
+			}
+		case <-ctx.Done():
+			return nil
+		}
+	}
+}
+
+// connect holds a stream with the leader, again and again.
+func (k *Keeper) connect(ctx context.Context) {
+	addresses := slices.Clone(k.o.Addresses)
+	rand.Shuffle(len(addresses), func(i, j int) { addresses[i], addresses[j] = addresses[j], addresses[i] })
+	for turn, failed := 0, 0; ctx.Err() == nil; turn++ {
+		heard, err := k.reach(ctx, addresses[turn%len(addresses)])
+		if ctx.Err() != nil {
+			return
+		}
+		if heard {
+			failed = 0
+		}
+		// The first failure is news, the tenth in a row is not.
+		if failed == 0 && !errors.Is(err, errSilent) {
+			k.log.Warn("no leader looks after the fleet's health, trying again", "error", err)
+		} else {
+			k.log.Debug("no leader looks after the fleet's health, trying again", "error", err)
+		}
+		wait := time.NewTimer(k.backoff(failed))
+		select {
+		case <-wait.C:
+		case <-ctx.Done():
+			wait.Stop()
+			return
+		}
+		failed++
+	}
+}
+
+// reach holds a stream with a replica, or with the leader that it names.
+func (k *Keeper) reach(ctx context.Context, address string) (heard bool, err error) {
+	for redirects := 0; ; redirects++ {
+		heard, err = k.stream(ctx, address)
+		leader, moved := leaderOf(err)
+		if !moved || leader == "" || leader == address || redirects == maxRedirects || ctx.Err() != nil {
+			return heard, fmt.Errorf("report health to %s: %w", address, err)
+		}
+		address = leader
+	}
+}
+
+// backoff is how long to wait after so many failures in a row before this one: full jitter, so that a fleet that lost its
+// leader does not come back as one.
+func (k *Keeper) backoff(failed int) time.Duration {
+	limit := k.o.MinBackoff
+	for range min(failed, 30) {
+		if limit = min(2*limit, k.o.MaxBackoff); limit == k.o.MaxBackoff {
+			break
+		}
+	}
+	return rand.N(limit + 1)
+}
+
+// stream reports over one connection until something fails or ctx ends. heard says whether the leader spoke.
+func (k *Keeper) stream(ctx context.Context, address string) (heard bool, err error) {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	late := time.AfterFunc(openTimeout, func() { cancel(errSilent) })
+	defer late.Stop()
+	conn, closer, err := k.o.Dial(ctx, address)
+	if err != nil {
+		return false, fmt.Errorf("dial: %w", err)
+	}
+	if closer != nil {
+		defer func() { err = errors.Join(err, closer.Close()) }()
+	}
+	s, err := syncv1.NewStateSyncServiceClient(conn).Report(ctx, grpc.MaxCallRecvMsgSize(maxUpdate))
+	if err != nil {
+		return false, fmt.Errorf("open stream: %w", err)
+	}
+	late.Reset(silence)
+	k.mu.Lock()
+	k.whole = true
+	k.mu.Unlock()
+
+	var sending sync.WaitGroup
+	sending.Go(func() { k.send(ctx, s) })
+	defer func() {
+		cancel(nil)
+		sending.Wait()
+		k.connected.Store(false)
+		if cause := context.Cause(ctx); err != nil && cause != nil && errors.Is(cause, errSilent) {
+			err = cause
+		}
+	}()
+	for {
+		answer, err := s.Recv()
+		if err != nil {
+			return heard, fmt.Errorf("receive: %w", err)
+		}
+		if answer.GetHealth() == nil {
+			continue
+		}
+		late.Reset(silence)
+		heard = true
+		k.connected.Store(true)
+		k.Apply(answer.GetHealth(), k.o.Now())
+	}
+}
+
+// send reports each second, and soon when something is urgent. A report that is not sent is lost, as all that it counts is
+// soft.
+func (k *Keeper) send(ctx context.Context, s grpc.BidiStreamingClient[syncv1.ReportRequest, syncv1.ReportResponse]) {
+	t := time.NewTimer(0)
+	defer t.Stop()
+	for {
+		select {
+		case <-t.C:
+		case <-k.news:
+			t.Reset(reportSoon)
+			select {
+			case <-t.C:
+			case <-ctx.Done():
+				return
+			}
+		case <-ctx.Done():
+			return
+		}
+		// An error of Send is io.EOF; Recv has the reason.
+		if s.Send(&syncv1.ReportRequest{BootId: k.o.BootID, FirstSequence: 1, Health: k.Report(k.o.Now())}) != nil {
+			return
+		}
+		t.Reset(reportEvery)
+	}
+}
+
+// leaderOf reads a replica's answer that it is not the leader; leader is empty when it knows none.
+func leaderOf(err error) (leader string, notLeader bool) {
+	var carrier interface{ GRPCStatus() *status.Status }
+	if !errors.As(err, &carrier) || carrier.GRPCStatus().Code() != codes.FailedPrecondition {
+		return "", false
+	}
+	for _, detail := range carrier.GRPCStatus().Details() {
+		if d, ok := detail.(*syncv1.NotLeader); ok {
+			return d.GetLeaderSyncAddress(), true
+		}
+	}
+	return "", false
+}
