@@ -17,12 +17,15 @@ import (
 
 	"fairway/dataplane/internal/accesslog"
 	"fairway/dataplane/internal/gateway"
+	"fairway/dataplane/internal/health"
 	"fairway/dataplane/internal/ingress"
 	"fairway/dataplane/internal/report"
+	"fairway/dataplane/internal/route"
 	"fairway/dataplane/internal/snapshot"
 	"fairway/dataplane/internal/sock"
 	"fairway/dataplane/internal/subscribe"
 	"fairway/dataplane/internal/upstream"
+	adminv1 "fairway/pkg/gen/fairway/admin/v1"
 	syncv1 "fairway/pkg/gen/fairway/sync/v1"
 	"fairway/pkg/serve"
 	"fairway/pkg/telemetry"
@@ -36,6 +39,7 @@ type proxy struct {
 	clients    net.Listener
 	ops        net.Listener
 	holder     *snapshot.Holder
+	health     *health.Keeper
 	subscriber *subscribe.Subscriber
 	upstream   *upstream.Pool
 	spool      *report.Spool
@@ -83,8 +87,9 @@ func (c Config) wire(ctx context.Context, allow []netip.Prefix) (_ *proxy, err e
 	p.subscriber = subscribe.New(p.holder, subscribe.Options{
 		Addresses: c.ControlPlane, JoinTokenFile: c.JoinTokenFile, StateDir: c.StateDir,
 		Version: version.String(), Hostname: hostname, BootID: bootID,
-		Probe: func(ctx context.Context, asked *syncv1.Probe) *syncv1.ProbeResult { return p.walk.Probe(ctx, asked) },
-		Log:   c.Log.With("room", "subscribe"), Registry: p.registry,
+		Probe:  func(ctx context.Context, asked *syncv1.Probe) *syncv1.ProbeResult { return p.walk.Probe(ctx, asked) },
+		Lookup: func(requestID string) *adminv1.Decision { return p.walk.Lookup(requestID) },
+		Log:    c.Log.With("room", "subscribe"), Registry: p.registry,
 	})
 	if p.spool, err = report.OpenSpool(c.StateDir, bootID, report.SpoolOptions{Log: c.Log.With("room", "report")}); err != nil {
 		return nil, err
@@ -97,15 +102,28 @@ func (c Config) wire(ctx context.Context, allow []netip.Prefix) (_ *proxy, err e
 	p.upstream = upstream.New(upstream.Options{
 		MaxConnsPerHost: c.MaxUpstreamConns, AllowCIDRs: allow, Lookout: p.lookout, Log: c.Log.With("room", "upstream"), Registry: p.registry,
 	})
+	p.health = health.New(p.holder, health.Options{
+		BootID: bootID, ID: p.id, Dial: p.dialReport, Addresses: c.ControlPlane,
+		Probe:  func(ctx context.Context, permit *syncv1.ProbePermit) health.Outcome { return p.walk.Check(ctx, permit) },
+		OnTick: func(now time.Time) { route.Refresh(p.holder.Current(), now) },
+		Log:    c.Log.With("room", "health"), Registry: p.registry,
+	})
 	p.walk = gateway.New(gateway.Deps{
-		Snapshots: p.holder, Upstream: p.upstream, Sink: p.spool, Access: p.access, Log: c.Log.With("room", "gateway"), Registry: p.registry,
+		Snapshots: p.holder, Health: p.health, Upstream: p.upstream, Sink: p.spool, Access: p.access, Log: c.Log.With("room", "gateway"), Registry: p.registry,
 	}, gateway.Options{
 		MaxBody: c.MaxBody, MaxBodies: c.MaxBodiesInFlight, MaxRequests: c.MaxRequests, MaxStreams: c.MaxStreams,
+		Proxy: p.id,
 	})
 	p.ingress = ingress.New(p.walk.Serve, ingress.Options{
 		MaxConns: c.MaxConns, Grace: c.DrainTimeout, TLS: p.tls(), Lookout: p.lookout, Log: c.Log.With("room", "ingress"), Registry: p.registry,
 	})
 	return p, nil
+}
+
+// id is the proxy's, as the control plane knows it; empty before it has one.
+func (p *proxy) id() string {
+	who, _ := p.subscriber.Identity()
+	return who.ID
 }
 
 // dialReport connects to a replica as the proxy that the subscriber's certificate names.
@@ -146,6 +164,7 @@ func (p *proxy) run(ctx context.Context) error {
 			return serve.Ops{Registry: p.registry, Ready: p.ready, Pprof: p.c.Pprof}.Serve(ctx, p.ops, p.c.OpsTokenFile)
 		}},
 		serve.Part{Name: "subscribe", Run: p.subscriber.Run},
+		serve.Part{Name: "health", Run: p.health.Run},
 		serve.Part{Name: "report", Run: p.report},
 		serve.Part{Name: "lookout", Run: p.lookOut},
 		serve.Part{Name: "upstream", Run: p.upstream.Run},

@@ -32,6 +32,9 @@ type Peek struct {
 	// like encoded binary. For estimates.
 	TextBytes int
 
+	// Opening is what the conversation begins with.
+	Opening Opening
+
 	// Form: the body is a multipart form, and ModelAt has no quotes.
 	Form bool
 
@@ -93,7 +96,7 @@ func PeekObject(body []byte) (Peek, *fault.Error) {
 		return p, invalid("the request body must be a JSON object")
 	}
 	p.open = s.At
-	err := s.Members(func([]byte) bool { return s.Value() })
+	err := s.Members(func(key []byte) bool { return p.openingMember(&s, key) })
 	if err == "" {
 		s.Space()
 		if s.At != len(body) {
@@ -144,7 +147,7 @@ func (p *Peek) member(s *Scanner, key []byte, seen *members) bool {
 		}
 		return p.streamOptions(s, seen)
 	}
-	return s.Value()
+	return p.openingMember(s, key)
 }
 
 func (p *Peek) model(s *Scanner, seen *members) bool {

@@ -105,9 +105,11 @@ func (s *Scanner) reason() string {
 }
 
 // Value walks any value; false: it is none.
-func (s *Scanner) Value() bool {
+func (s *Scanner) Value() bool { return s.values(0) }
+
+// values walks a value at depth 0, and at depth 1 the rest of an array, to behind its closing bracket.
+func (s *Scanner) values(depth int) bool {
 	var objects [maxDepth / 64]uint64 // bit n: level n is an object
-	depth := 0
 	for {
 		// A value starts here.
 		s.Space()

@@ -130,7 +130,7 @@ func (x *exchange) answerFailure(f *failure) {
 		if wait == 0 {
 			wait = x.readyIn()
 		}
-		if wait > farAway {
+		if wait > farAway || !ingress.Retryable(x.status) {
 			to.Set("X-Should-Retry", "false")
 		}
 		to.Set("Retry-After", strconv.FormatInt(ingress.RetrySeconds(wait), 10))
@@ -164,15 +164,24 @@ func (x *exchange) inOurWords(f *failure) *fault.Error {
 	return fault.New(kind, "%s", clip(message, 2000)).WithCode(clip(f.said.Code, 100)).WithStatus(x.status)
 }
 
-// debugHeaders says who served, to clients that ask for it.
+// debugHeaders says who served and why, to keys that are made for it and to clients that ask for it.
 func (x *exchange) debugHeaders() {
-	if x.key == nil || string(x.in.Get("x-fairway-debug")) != "1" {
+	if x.key == nil || !x.key.Debug && string(x.in.Get("x-fairway-debug")) != "1" {
 		return
 	}
 	to := x.out
 	to.Set("X-Fairway-Attempts", strconv.Itoa(x.attempt))
-	if n := len(x.trail); n > 0 {
-		to.Set("X-Fairway-Channel", x.trail[n-1].channel)
-		to.Set("X-Fairway-Account", x.trail[n-1].account)
+	to.Set("X-Fairway-Revision", strconv.FormatInt(x.snap.Revision(), 10))
+	if proxy := x.g.options.Proxy(); proxy != "" {
+		to.Set("X-Fairway-Proxy", proxy)
+	}
+	if x.group != nil {
+		to.Set("X-Fairway-Strategy", strategyName(x.group.Strategy))
+	}
+	if x.served != nil && x.stepAt < len(x.trail) {
+		s := &x.trail[x.stepAt]
+		to.Set("X-Fairway-Channel", s.channel)
+		to.Set("X-Fairway-Account", s.account)
+		to.Set("X-Fairway-Pick", s.picked)
 	}
 }

@@ -1,7 +1,6 @@
 package gateway
 
 import (
-	"context"
 	"errors"
 	"io"
 	"mime"
@@ -38,14 +37,14 @@ func (x *exchange) try() *failure {
 	if f := x.send(); f != nil {
 		return f
 	}
-	began := x.now
-	response, err := x.g.upstream.Do(context.Background(), &x.call, &x.request)
+	response, err := x.await()
 	x.now = x.g.now()
 	if err != nil {
 		return x.brokenBy(err)
 	}
 	x.response = response
-	x.observeLatency(x.now.Sub(began))
+	x.waited = x.now.Sub(x.began)
+	x.hears()
 	if f := x.refusedBy(response); f != nil {
 		return f
 	}
@@ -116,24 +115,24 @@ func (x *exchange) send() *failure {
 		return &failure{refusal: f, verdict: dialect.Verdict{Reason: "not_convertible", Retry: true, Pass: true}}
 	}
 	x.buildHead(a, body)
-	x.request = upstream.Request{Target: targetOf(a), Head: x.head, Body: body}
+	x.request = upstream.Request{Target: targetOf(a, x.group), Head: x.head, Body: body}
+	if x.permit != "" {
+		// What comes of it later is void.
+		x.request.Target.FirstByte = tighter(x.request.Target.FirstByte, x.g.health.PermitLeft(x.permit, x.now))
+	}
 	x.depart(a)
 	return nil
 }
 
-// depart notes that a request goes to an account.
-func (x *exchange) depart(a *snapshot.Account) {
-	x.served = a
-	a.Cell.InFlight.Add(1)
-	a.Cell.LastUsed.Store(x.now.UnixMilli())
-	x.flying = true
-	x.g.meters.attempts.Inc()
-}
-
 // brokenBy is an attempt that ended without a whole answer.
 func (x *exchange) brokenBy(err error) *failure {
-	if x.gone.Load() {
+	switch {
+	case x.gone.Load():
 		return &failure{gone: true}
+	case x.total.passed():
+		return x.overdue(err)
+	case x.limit.passed():
+		return &failure{verdict: dialect.Transport(true), timeout: true, cause: err}
 	}
 	var e *upstream.Error
 	if !errors.As(err, &e) {

@@ -5,19 +5,10 @@ import (
 	"time"
 
 	"fairway/dataplane/internal/dialect"
+	"fairway/dataplane/internal/health"
 	"fairway/dataplane/internal/route"
-	"fairway/dataplane/internal/snapshot"
 	"fairway/pkg/fault"
 )
-
-// step is one attempt, for the decision log.
-type step struct {
-	channel, account string
-	picked           route.Reason
-	verdict          string // "" = it answered
-	status           int    // of the upstream; 0 = none
-	took             time.Duration
-}
 
 // attempts tries accounts until one answers, none is left, or a retry is not affordable. Nothing has been sent to the
 // client while it runs. A fault is the answer.
@@ -32,37 +23,43 @@ func (x *exchange) attempts() *fault.Error {
 		if x.attempt > 0 {
 			x.now = x.g.now()
 		}
+		if x.outOfTime() {
+			return x.tooLate()
+		}
 		if !x.pick() {
 			return x.exhausted()
 		}
 		if x.attempt++; x.attempt > 1 {
 			x.g.meters.retries.Inc()
+			x.g.health.Count(health.Retries, 1)
 		}
-		began := x.now
+		x.stepAt = x.beginStep(x.candidate.Account, x.picked())
 		f := x.try()
-		x.note(began, f)
+		x.note(x.stepAt, f)
 		if f == nil {
 			return x.answer()
 		}
 		x.closeResponse()
-		x.land()
+		elsewhere := x.elsewhere(f)
+		x.landFailed(f, !elsewhere)
+		x.endLimit()
 		if f.gone {
 			return x.clientLeft()
 		}
-		if x.elsewhere(f) {
+		if elsewhere {
 			x.last = *f
 			x.tried = append(x.tried, x.candidate.Account)
 			x.askedAround++
 			continue
 		}
-		x.punish(f)
+		x.countFailure(f)
 		x.last = *f
 		if !f.verdict.Retry {
 			return x.exhausted()
 		}
 		if f.refusal != nil {
 			x.askedAround++ // nobody was asked
-			if x.skipChannel(x.candidate.Account.Channel) {
+			if x.skipChannel(nil, x.candidate.Account.Channel, 0) {
 				continue
 			}
 		}
@@ -77,7 +74,7 @@ func (x *exchange) affordable() bool {
 		return true
 	case x.attempt == x.askedAround:
 		return true // nobody has failed yet
-	case x.attempt-x.askedAround >= x.snap.Settings().MaxAttempts:
+	case x.attempt-x.askedAround >= x.snap.SettingsRef().MaxAttempts:
 		return false
 	case x.retrying:
 		return true
@@ -89,70 +86,15 @@ func (x *exchange) affordable() bool {
 	return x.retrying
 }
 
-// pick chooses the next account. Channels that are known not to serve the model count as tried.
-func (x *exchange) pick() bool {
-	nowMS := x.now.UnixMilli()
-	if x.pinned != nil {
-		return x.pickPinned()
+// tooLate is the answer when the group's time is over, or too little of it is left to try anybody.
+func (x *exchange) tooLate() *fault.Error {
+	if x.attempt == 0 {
+		x.failed = true
+		return fault.New(fault.Deadline, "the request took longer to arrive than its group allows for all of it").
+			WithCode("request_timeout")
 	}
-	ask := route.Ask{Group: x.group, Settings: x.snap.SettingsRef(), NowMS: nowMS}
-	for {
-		ask.Tried = x.tried
-		c, reason := route.Pick(x.pool, &ask, &x.rng)
-		x.candidate, x.reason = c, reason
-		if c == nil {
-			return false
-		}
-		// A short-lived credential that has ended is as good as none: its next one is on its way.
-		if ends := c.Account.SecretEndsMS; ends != 0 && ends <= nowMS && len(x.tried) < maxSkipped {
-			x.tried = append(x.tried, c.Account)
-			continue
-		}
-		if !x.g.excluded.has(c.Account.Channel, x.model, nowMS) || !x.skipChannel(c.Account.Channel) {
-			return true
-		}
-	}
-}
-
-// maxSkipped is how many accounts a channel may have to be skipped: each pick looks through those that were tried. A
-// larger one is asked again, which costs an attempt.
-const maxSkipped = 64
-
-// skipChannel counts a channel's accounts as tried; false if they are too many.
-func (x *exchange) skipChannel(ch *snapshot.Channel) bool {
-	for i := range x.pool.Tiers {
-		for _, r := range x.pool.Tiers[i].Rosters {
-			if r.Channel != ch {
-				continue
-			}
-			if len(r.Candidates) > maxSkipped {
-				return false
-			}
-			for j := range r.Candidates {
-				x.tried = append(x.tried, r.Candidates[j].Account)
-			}
-			return true
-		}
-	}
-	return false
-}
-
-func (x *exchange) note(began time.Time, f *failure) {
-	s := step{
-		channel: x.candidate.Account.Channel.Name,
-		account: x.candidate.Account.Name,
-		picked:  x.reason,
-		took:    x.now.Sub(began),
-	}
-	if f != nil {
-		s.verdict, s.status = f.verdict.Reason, f.status
-		if f.gone {
-			s.verdict = "client_gone"
-		}
-	} else if x.response != nil {
-		s.status = x.response.Status
-	}
-	x.trail = append(x.trail, s)
+	x.last.timeout = true
+	return x.exhausted()
 }
 
 // clientLeft is the end of a request whose client hung up before its answer began.
@@ -185,6 +127,8 @@ func (x *exchange) exhausted() *fault.Error {
 	if retryAfter > farAway {
 		x.out.Set("X-Should-Retry", "false")
 	}
+	x.g.meters.unavailable.WithLabelValues(f.Code).Inc()
+	x.g.health.Count(health.Unavailable, 1)
 	return f.WithRetryAfter(retryAfter)
 }
 
@@ -194,12 +138,24 @@ const farAway = time.Minute
 // why is the reason in words that name no account: clients read it.
 func (x *exchange) why() string {
 	if x.attempt == 0 {
+		for _, s := range x.skips {
+			switch s.why {
+			case health.RequestsSpent, health.TokensSpent, health.SessionSpent, health.Busy:
+				return "the limits of its accounts are used up"
+			case health.Throttled, health.FamilyResting:
+				return "the upstream is overloaded"
+			default:
+			}
+		}
+		if x.reason == route.Crowded {
+			return "the limits of its accounts are used up"
+		}
 		return "all of them are resting after failures"
 	}
 	switch x.last.verdict.Reason {
 	case "connection":
 		return "the connection to the upstream failed"
-	case "no_first_byte":
+	case "no_first_byte", "deadline":
 		return "the upstream did not answer in time"
 	case "credential", "quota", "organization_limit", "project_limit", "forbidden":
 		return "the upstream refused the account"

@@ -5,6 +5,7 @@ import (
 	"context"
 	"crypto/sha256"
 
+	"fairway/dataplane/internal/health"
 	"fairway/dataplane/internal/snapshot"
 	"fairway/pkg/clientkey"
 	"fairway/pkg/fault"
@@ -49,9 +50,13 @@ func (x *exchange) catchUp(cause string, found func(*snapshot.Snapshot) bool) {
 	s, ok := x.g.snapshots.Miss(context.Background(), x.snap, cause, found)
 	x.snap, x.now = s, x.g.now()
 	if ok {
+		x.miss = "found"
 		x.g.meters.missFound.Inc()
+		x.g.health.Count(health.MissedFound, 1)
 	} else {
+		x.miss = "final"
 		x.g.meters.missFinal.Inc()
+		x.g.health.Count(health.MissedFinal, 1)
 	}
 }
 

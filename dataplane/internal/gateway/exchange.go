@@ -1,6 +1,7 @@
 package gateway
 
 import (
+	"sync"
 	"sync/atomic"
 	"time"
 	"unsafe"
@@ -8,6 +9,7 @@ import (
 	"fairway/dataplane/internal/dialect"
 	"fairway/dataplane/internal/dialect/neutral"
 	"fairway/dataplane/internal/dialect/openai"
+	"fairway/dataplane/internal/health"
 	"fairway/dataplane/internal/ingress"
 	"fairway/dataplane/internal/meter"
 	"fairway/dataplane/internal/provider"
@@ -28,12 +30,17 @@ type exchange struct {
 	filter meter.Filter
 	head   []byte              // of the upstream request
 	tried  []*snapshot.Account // what this request must not use (again)
-	trail  []step
+	skips  []skip              // of these, those that nobody asked
+	trail  []step              // of attempts; the owner reads it without look
 	call   upstream.Call
-	gone   atomic.Bool // the client hung up
+	second atomic.Pointer[upstream.Call] // of a hedge; nil = there was none
+	gone   atomic.Bool                   // the client hung up
 	rng    route.Rand
 	names  [maxModelName]byte // where model's bytes are
-	frames []byte             // of a stream that the provider frames in its own way, what was in them
+
+	look   sync.Mutex // held to change, and by others to read, what follows; see opens
+	open   bool       // others may look
+	frames []byte     // of a stream that the provider frames in its own way, what was in them
 
 	takePiece func([]byte) bool // take, made once
 	tellEvent neutral.Emit      // tell, made once
@@ -56,6 +63,9 @@ type state struct {
 	key   *snapshot.Key
 	group *snapshot.Group
 	pool  *snapshot.Pool
+
+	choosing bool   // key and model are known, and who serves is being decided
+	miss     string // what came of waiting for state: "found", "final", or nothing
 
 	taken taken // of what the proxy bears at once
 	body  *slab // what the client sent; nil once it is not needed any more
@@ -83,6 +93,8 @@ type state struct {
 	budgeted bool // Begin was called
 	retrying bool // Retry was granted
 	watched  bool
+	total    *alarm // of the group, for the whole request; nil = none
+	limit    *alarm // of the channel, for the attempt; nil = none
 
 	request     upstream.Request
 	ask         provider.Request
@@ -92,10 +104,18 @@ type state struct {
 	served      *snapshot.Account // whom the last attempt was made with
 	reason      route.Reason
 	response    *upstream.Response
-	handshake   handshake        // of a WebSocket
-	tunnel      *upstream.Tunnel // what that led to
-	flying      bool             // the account's in-flight count is up
+	handshake   handshake         // of a WebSocket
+	tunnel      *upstream.Tunnel  // what that led to
+	flying      bool              // an attempt has departed and not landed
+	outcome     health.Outcome    // of it
+	verdict     dialect.Verdict   // on it
+	waited      time.Duration     // for the head of its response
+	permit      string            // that it is made with; "" = none
+	avoid       *snapshot.Channel // of a provider that is better left alone; nil = none
+	affinity    uint64            // of the conversation; 0 = none
 	attempt     int
+	stepAt      int       // of the last attempt, in trail
+	began       time.Time // the last attempt
 	last        failure
 
 	first   *slab // what was read of the answer before it was known to be good
@@ -111,6 +131,7 @@ type state struct {
 	lost    bool         // the client went away while its answer was under way
 
 	failed  bool // for the books and the decision log
+	broke   bool // an answer that had begun did not come to its end, by its upstream's fault or its time
 	settled bool
 	usage   meter.Usage
 	cost    int64 // nano-USD, of all records
@@ -124,6 +145,7 @@ func (g *Gateway) begin(in *ingress.Request, out *ingress.Response) *exchange {
 	if x == nil {
 		x = &exchange{g: g, rng: route.NewRand()}
 		x.takePiece, x.tellEvent = x.take, x.tell
+		g.crowd.add(x)
 	}
 	x.in, x.out = in, out
 	x.heard = openai.Answers{} // until an upstream is picked
@@ -131,6 +153,7 @@ func (g *Gateway) begin(in *ingress.Request, out *ingress.Response) *exchange {
 	x.now = x.start
 	x.snap = g.snapshots.Current()
 	g.meters.inFlight.Inc()
+	g.health.Underway(1)
 	return x
 }
 
@@ -140,9 +163,13 @@ func (x *exchange) end() {
 		// From here on nobody else knows of x.
 		x.in.Unwatch()
 	}
+	x.total.off()
+	x.limit.off()
 	x.settleUnanswered()
 	x.closeResponse()
 	x.closeTunnel()
+	ended := x.g.now()
+	x.now = ended
 	x.land()
 	x.dropBody()
 	x.leave()
@@ -155,16 +182,18 @@ func (x *exchange) end() {
 	if x.budgeted {
 		x.budget.End()
 	}
-	ended := x.g.now()
 	x.g.meters.finished(x, ended)
 	x.logAccess(ended)
-	x.logDecision()
+	x.decided(ended)
+	x.closes()
 
 	x.call.Reset()
+	x.second.Store(nil)
 	x.gone.Store(false)
 	clear(x.tried)
 	clear(x.trail)
-	x.tried, x.trail, x.head = x.tried[:0], x.trail[:0], x.head[:0]
+	clear(x.skips)
+	x.tried, x.skips, x.trail, x.head = x.tried[:0], x.skips[:0], x.trail[:0], x.head[:0]
 	if cap(x.head) > 16<<10 || cap(x.tried) > 64 {
 		x.head, x.tried = nil, nil
 	}
@@ -177,13 +206,22 @@ func (x *exchange) HungUp() {
 	if !x.gone.Swap(true) {
 		x.g.meters.hangUps.Inc()
 	}
-	x.call.Abort()
+	x.abort()
 }
 
-// watch has HungUp called from now on.
+// abort ends whatever is under way at upstreams. It is called by whoever watches the request.
+func (x *exchange) abort() {
+	x.call.Abort()
+	if second := x.second.Load(); second != nil {
+		second.Abort()
+	}
+}
+
+// watch has HungUp called from now on, and the request ended when its time is over.
 func (x *exchange) watch() {
 	x.watched = true
 	x.in.Watch(x)
+	x.startClock()
 }
 
 // setModel keeps the name that the client asked for, which must outlive the body.
@@ -224,13 +262,5 @@ func (x *exchange) closeResponse() {
 	if x.response != nil {
 		_ = x.response.Close()
 		x.response = nil
-	}
-}
-
-// land ends the attempt under way in the account's count.
-func (x *exchange) land() {
-	if x.flying {
-		x.flying = false
-		x.candidate.Cell.InFlight.Add(-1)
 	}
 }

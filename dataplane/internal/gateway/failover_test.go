@@ -13,6 +13,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/prometheus/client_golang/prometheus/testutil"
 
+	"fairway/dataplane/internal/health"
 	"fairway/dataplane/internal/report"
 	syncv1 "fairway/pkg/gen/fairway/sync/v1"
 	"fairway/pkg/testkit/fakellm"
@@ -27,6 +28,12 @@ func (w *world) served() []string {
 	return out
 }
 
+// refuses says why an account is not asked for gpt-x.
+func (w *world) refuses(account string) health.Refusal {
+	w.t.Helper()
+	return w.gateway.health.Refuses(w.candidate(account).Account, "gpt-x", time.Now().UnixMilli())
+}
+
 func TestFailover(t *testing.T) {
 	for _, tc := range []struct {
 		name     string
@@ -35,10 +42,12 @@ func TestFailover(t *testing.T) {
 		verdict  string
 		resting  bool // at once
 		held     bool // not even a panic pick may use it
+		family   bool // the model's family rests there, the account does not
 		failures int32
 	}{
 		{name: "500", fault: fakellm.Status(500, "", 0), verdict: "server_error", failures: 1},
-		{name: "503", fault: fakellm.Status(503, "server_is_overloaded", 0), verdict: "overloaded", resting: true, failures: 1},
+		{name: "503", fault: fakellm.Status(503, "server_is_overloaded", 0), verdict: "overloaded", family: true, failures: 1},
+		{name: "503 without a word", fault: fakellm.Status(503, "", 0), verdict: "overloaded", resting: true, failures: 1},
 		{name: "429", fault: fakellm.Status(429, "rate_limit_exceeded", 0), verdict: "rate_limit", resting: true, failures: 1},
 		{name: "429 with Retry-After", fault: fakellm.Status(429, "rate_limit_exceeded", 7*time.Second), verdict: "rate_limit", held: true, failures: 1},
 		{name: "quota", fault: fakellm.Status(429, "insufficient_quota", 0), verdict: "quota", held: true, failures: 1},
@@ -48,7 +57,7 @@ func TestFailover(t *testing.T) {
 		{name: "closed before a byte", fault: fakellm.CloseBeforeBytes(), verdict: "connection", failures: 1},
 		{name: "plain response cut", fault: fakellm.TruncatedBody(), verdict: "connection", failures: 1},
 		{name: "stream: 500", fault: fakellm.Status(500, "", 0), stream: true, verdict: "server_error", failures: 1},
-		{name: "stream: error first", fault: fakellm.ErrorFirstEvent("server_is_overloaded"), stream: true, verdict: "overloaded", resting: true, failures: 1},
+		{name: "stream: error first", fault: fakellm.ErrorFirstEvent("server_is_overloaded"), stream: true, verdict: "overloaded", family: true, failures: 1},
 		{name: "stream: rate limit first", fault: fakellm.ErrorFirstEvent("rate_limit_exceeded"), stream: true, verdict: "rate_limit", resting: true, failures: 1},
 		{name: "stream: died before an event", fault: fakellm.DieMidStream(0, fakellm.RST), stream: true, verdict: "connection", failures: 1},
 		{name: "stream: ended before an event", fault: fakellm.DieMidStream(0, fakellm.CleanEnd), stream: true, verdict: "connection", failures: 1},
@@ -83,6 +92,9 @@ func TestFailover(t *testing.T) {
 			}
 			if got := cell.HeldUntil.Load() > now; got != tc.held {
 				t.Errorf("held = %v, want %v", got, tc.held)
+			}
+			if got := w.refuses("acc-a0") == health.FamilyResting; got != tc.family {
+				t.Errorf("the family rests: %v, want %v", got, tc.family)
 			}
 			if got := cell.Failures.Load(); got != tc.failures {
 				t.Errorf("failures = %d, want %d", got, tc.failures)

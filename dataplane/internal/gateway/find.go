@@ -1,6 +1,7 @@
 package gateway
 
 import (
+	"fairway/dataplane/internal/health"
 	"fairway/dataplane/internal/route"
 	"fairway/dataplane/internal/snapshot"
 	"fairway/pkg/fault"
@@ -9,6 +10,7 @@ import (
 // findPool finds who can serve the model for the caller's group. What is not there gets the bounded catch-up, once; the
 // answer after that is final.
 func (x *exchange) findPool() *fault.Error {
+	x.choosing = true
 	if !x.key.AllowsModel(x.model) {
 		return fault.New(fault.Denied, "the API key may not use the model %q", x.model).
 			WithCode("model_not_allowed").WithParam("model")
@@ -64,6 +66,8 @@ func (x *exchange) awaitPool() {
 // noPool says why nobody serves the model: it is not served at all, or not now.
 func (x *exchange) noPool() *fault.Error {
 	if x.snap.Listed(x.group, x.model) {
+		x.g.meters.unavailable.WithLabelValues("no_account_available").Inc()
+		x.g.health.Count(health.Unavailable, 1)
 		return fault.New(fault.Unavailable, "no account is enabled for the model %q", x.model).
 			WithCode("no_account_available").WithParam("model")
 	}

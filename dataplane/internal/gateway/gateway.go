@@ -1,21 +1,23 @@
 // Package gateway is the walk of one request through the proxy, readable from top to bottom: who calls (caller.go), what
-// is asked (body.go, find.go), whether there is room (load.go), which accounts are tried (attempts.go, attempt.go), what an
-// answer means (health.go), how it reaches the client (answer.go, relay.go), and what is put on the books (settle.go). A
-// WebSocket walks the same way and becomes a tunnel (realtime.go).
+// is asked (body.go, find.go), whether there is room (load.go), which accounts are tried (attempts.go, pick.go, attempt.go)
+// and for how long (deadline.go, hedge.go), what the health room hears of that (outcome.go), how it reaches the client
+// (answer.go, relay.go), and what is put on the books (settle.go). A WebSocket walks the same way and becomes a tunnel
+// (realtime.go). Why it went as it did can be asked while it lasts, and for a while after (trail.go, decision.go, recall.go).
 //
 // One snapshot is pinned for the whole walk, with one bounded exception: what is missing from it may be awaited once.
 // Same dialect: bytes pass through; only the model's name, credentials and stream_options.include_usage are spliced, and
-// what the channel's own rules say. Retries happen
-// before the first byte to the client and never after. Every request that reached an upstream is settled exactly once,
-// before its client can see the last byte.
+// what the channel's own rules say. Retries happen before the first byte to the client and never after. Every request that
+// reached an upstream is settled exactly once, before its client can see the last byte.
 //
 // It refuses to ask anybody but its own memory, to let a request choose its destination, to pass a client's credentials
-// or identity on, to pass an upstream's secrets back, and to retry on an account that has failed the request.
+// or identity on, to pass an upstream's secrets back, to retry on an account that has failed the request, and to tell
+// a word of what was asked or answered to those who ask why.
 package gateway
 
 import (
 	"fmt"
 	"log/slog"
+	"math/rand/v2"
 	"net/http"
 	"runtime/debug"
 	"sync"
@@ -27,6 +29,7 @@ import (
 	"fairway/dataplane/internal/auth"
 	"fairway/dataplane/internal/dialect"
 	"fairway/dataplane/internal/dialect/edit"
+	"fairway/dataplane/internal/health"
 	"fairway/dataplane/internal/ingress"
 	"fairway/dataplane/internal/report"
 	"fairway/dataplane/internal/snapshot"
@@ -47,6 +50,7 @@ type Deps struct {
 	Snapshots *snapshot.Holder
 	Upstream  *upstream.Pool
 	Sink      Sink
+	Health    *health.Keeper        // nil = one of the gateway's own, without a leader
 	Access    *accesslog.Log        // nil = none
 	Log       *slog.Logger          // nil = none
 	Registry  prometheus.Registerer // nil = no metrics
@@ -59,9 +63,10 @@ type Options struct {
 	MaxBodies    int64         // bytes of all bodies that are held at once; 0 = 1 GiB
 	MaxRequests  int           // requests that go upstream at once, streams included; 0 = 32768
 	MaxStreams   int           // streams at once; 0 = as many as requests
-	DisableFor   time.Duration // how long an account rests whose credential was refused; 0 = 5 min
-	ExcludeFor   time.Duration // how long a channel is not asked for a model that it does not know; 0 = 10 min
 	MaxErrorBody int           // bytes of an upstream's error that are read; 0 = 64 KiB
+	MaxTrails    int           // good requests whose attempts are remembered; 0 = 4096
+	MaxDecisions int           // bytes of what is remembered of failed requests; 0 = 4 MiB
+	Proxy        func() string // this proxy's id, for who asks how a request was decided; nil = not told
 }
 
 func (o Options) withDefaults() Options {
@@ -77,19 +82,22 @@ func (o Options) withDefaults() Options {
 	if o.MaxStreams <= 0 {
 		o.MaxStreams = o.MaxRequests
 	}
-	if o.DisableFor <= 0 {
-		o.DisableFor = 5 * time.Minute
-	}
-	if o.ExcludeFor <= 0 {
-		o.ExcludeFor = 10 * time.Minute
-	}
 	if o.MaxErrorBody <= 0 {
 		o.MaxErrorBody = 64 << 10
+	}
+	if o.MaxTrails <= 0 {
+		o.MaxTrails = 4096
+	}
+	if o.MaxDecisions <= 0 {
+		o.MaxDecisions = 4 << 20
+	}
+	if o.Proxy == nil {
+		o.Proxy = func() string { return "" }
 	}
 	return o
 }
 
-// Gateway serves requests. It is safe for concurrent use and starts no goroutine.
+// Gateway serves requests. It is safe for concurrent use, and starts no goroutine that outlives a request.
 type Gateway struct {
 	snapshots *snapshot.Holder
 	upstream  *upstream.Pool
@@ -99,13 +107,16 @@ type Gateway struct {
 	now       func() time.Time
 	options   Options
 
-	auth     *auth.Authenticator
-	meters   *meters
-	load     load
-	tunnels  *tunnel.Relay
-	excluded exclusions
-	owners   owners
-	memory   memory
+	auth    *auth.Authenticator
+	meters  *meters
+	load    load
+	tunnels *tunnel.Relay
+	health  *health.Keeper
+	seed    uint64 // of orders that are this proxy's own
+	owners  owners
+	memory  memory
+	crowd   crowd
+	recall  *recall
 
 	countRules edit.Rules
 	slabs      slabs
@@ -120,17 +131,24 @@ func New(d Deps, o Options) *Gateway {
 	if d.Now == nil {
 		d.Now = time.Now
 	}
+	if d.Health == nil {
+		d.Health = health.New(d.Snapshots, health.Options{Log: d.Log, Registry: d.Registry, Now: d.Now})
+	}
+	o = o.withDefaults()
 	return &Gateway{
 		snapshots: d.Snapshots,
 		upstream:  d.Upstream,
 		sink:      d.Sink,
+		health:    d.Health,
+		seed:      rand.Uint64(),
 		access:    d.Access,
 		log:       d.Log,
 		now:       d.Now,
-		options:   o.withDefaults(),
+		options:   o,
 		auth:      auth.New(),
 		meters:    newMeters(d.Registry),
 		tunnels:   tunnel.New(tunnel.Options{}),
+		recall:    newRecall(o.MaxTrails, o.MaxDecisions),
 
 		countRules: newCountRules(),
 	}
@@ -232,6 +250,8 @@ func (x *exchange) dispatch() *fault.Error {
 	if f := x.follows(); f != nil {
 		return f
 	}
+	x.belongs()
+	x.opens()
 	x.watch()
 	x.budget.Begin()
 	x.budgeted = true

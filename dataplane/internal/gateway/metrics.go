@@ -5,6 +5,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"fairway/dataplane/internal/route"
 	"fairway/pkg/operation"
 )
 
@@ -22,6 +23,15 @@ type meters struct {
 	attemptFailures *prometheus.CounterVec
 	retries         prometheus.Counter
 	budgetSpent     prometheus.Counter
+	picks           [route.Crowded + 1]prometheus.Counter
+	picksProbe      prometheus.Counter
+	hedgesWon       prometheus.Counter
+	hedgesLost      prometheus.Counter
+	hedgesFailed    prometheus.Counter
+	hedgesDenied    prometheus.Counter
+	hedgesNobody    prometheus.Counter
+	unavailable     *prometheus.CounterVec
+	overdue         prometheus.Counter
 	disabled        prometheus.Counter
 	missFound       prometheus.Counter
 	missFinal       prometheus.Counter
@@ -29,6 +39,7 @@ type meters struct {
 	shed            prometheus.Counter
 	panics          prometheus.Counter
 	probes          *prometheus.CounterVec
+	checks          *prometheus.CounterVec
 	conversions     *prometheus.CounterVec
 	losses          *prometheus.CounterVec
 	lost            prometheus.Counter
@@ -66,7 +77,17 @@ func newMeters(r prometheus.Registerer) *meters {
 	ttft := histograms("fairway_time_to_first_byte_seconds", "From a request's head to the first event, or the whole, of a successful answer.")
 	misses := counters("fairway_misses_total", "Requests that awaited state which their snapshot lacked, by how that ended.", "result")
 	tokens := counters("fairway_tokens_total", "Tokens of settled requests; input includes cached.", "kind")
+	picks := counters("fairway_picks_total", "Accounts picked, by how the choice came to them; exhausted, held, resting and crowded = there was none.", "reason")
+	hedges := counters("fairway_hedges_total", "Second attempts that joined a slow first, by how that ended; denied = beyond their share, nobody = no other account.", "result")
 	m := &meters{
+		picksProbe:      picks.WithLabelValues(pickedProbe),
+		hedgesWon:       hedges.WithLabelValues("won"),
+		hedgesLost:      hedges.WithLabelValues("lost"),
+		hedgesFailed:    hedges.WithLabelValues("failed"),
+		hedgesDenied:    hedges.WithLabelValues("denied"),
+		hedgesNobody:    hedges.WithLabelValues("nobody"),
+		unavailable:     counters("fairway_unavailable_total", "Requests that no account served, by the code that their clients got.", "code"),
+		overdue:         counter("fairway_deadlines_passed_total", "Attempts and answers that were ended because their group's or channel's time for them had passed."),
 		inFlight:        prometheus.NewGauge(prometheus.GaugeOpts{Name: "fairway_requests_in_flight", Help: "Requests under way."}),
 		attempts:        counter("fairway_attempts_total", "Requests sent to upstreams."),
 		attemptFailures: counters("fairway_attempt_failures_total", "Attempts that failed, by what that meant.", "reason"),
@@ -79,6 +100,7 @@ func newMeters(r prometheus.Registerer) *meters {
 		shed:            counter("fairway_requests_shed_total", "Requests refused because the proxy bears no more at once."),
 		panics:          counter("fairway_request_panics_total", "Requests that panicked."),
 		probes:          counters("fairway_probes_total", "Accounts tried for channel test, by what was wrong; ok = nothing.", "result"),
+		checks:          counters("fairway_account_checks_total", "Accounts tried that rest or have no traffic, by what was wrong; ok = nothing.", "result"),
 		conversions:     counters("fairway_conversions_total", "Answers that were converted between dialects, by the client's operation and the upstream's.", "from", "to"),
 		losses:          counters("fairway_conversion_losses_total", "What conversions could not carry, by its name in x-fairway-lossy.", "loss"),
 		lost:            counter("fairway_usage_records_lost_total", "Usage records that could not be kept."),
@@ -87,6 +109,9 @@ func newMeters(r prometheus.Registerer) *meters {
 		output:          tokens.WithLabelValues("output"),
 		estimated:       counter("fairway_usage_estimated_total", "Settled requests whose tokens are estimates."),
 		unpriced:        counter("fairway_usage_unpriced_total", "Settled requests whose model has no price."),
+	}
+	for reason := route.Chosen; int(reason) < len(m.picks); reason++ {
+		m.picks[reason] = picks.WithLabelValues(reason.String())
 	}
 	for op := range operation.Count {
 		name := operation.Operation(op).String()
@@ -110,6 +135,7 @@ func (m *meters) converted(from, to operation.Operation) {
 // finished counts an exchange at its end.
 func (m *meters) finished(x *exchange, ended time.Time) {
 	m.inFlight.Dec()
+	x.sumUp()
 	class := 0
 	switch {
 	case x.gone.Load():

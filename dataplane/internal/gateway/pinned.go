@@ -37,22 +37,28 @@ func (x *exchange) relayPinned() *fault.Error {
 	if len(holders) == 0 {
 		return x.nothingThere()
 	}
+	x.choosing = true
+	x.opens()
 	x.watch()
 	for i := range holders {
 		if x.gone.Load() {
 			return x.clientLeft()
 		}
 		x.candidate, x.reason = holders[i], route.Chosen
+		if x.outOfTime() {
+			return x.tooLate()
+		}
 		x.attempt++
-		began := x.now
+		x.stepAt = x.beginStep(x.candidate.Account, pickedOwner)
 		f := x.try()
-		x.note(began, f)
+		x.note(x.stepAt, f)
 		if f == nil {
 			x.g.owners.put(id, owner{account: x.served.ID, key: x.key.ID})
 			return x.answer()
 		}
 		x.closeResponse()
-		x.land()
+		x.landFailed(f, f.status != 404 && ok)
+		x.endLimit()
 		if f.gone {
 			return x.clientLeft()
 		}
@@ -60,7 +66,7 @@ func (x *exchange) relayPinned() *fault.Error {
 			x.last = *f
 		}
 		if f.status != 404 && ok {
-			x.punish(f)
+			x.countFailure(f)
 			break
 		}
 		x.now = x.g.now()

@@ -6,6 +6,7 @@ import (
 	"io"
 	"net/http"
 	"strconv"
+	"time"
 
 	"google.golang.org/protobuf/types/known/durationpb"
 
@@ -84,6 +85,12 @@ func embedding(model string) []byte {
 
 // probeWith sends one request and judges the answer.
 func (g *Gateway) probeWith(ctx context.Context, a *snapshot.Account, model string, op operation.Operation, body []byte) *syncv1.ProbeResult {
+	t := g.tryOut(ctx, a, model, op, body)
+	return t.result()
+}
+
+// tryOut sends a request of our own with an account's credential.
+func (g *Gateway) tryOut(ctx context.Context, a *snapshot.Account, model string, op operation.Operation, body []byte) tried {
 	ch := a.Channel
 	if rules := ch.Edits(op); !rules.Empty() {
 		body = rules.Append(nil, body)
@@ -94,32 +101,58 @@ func (g *Gateway) probeWith(ctx context.Context, a *snapshot.Account, model stri
 	head = append(append(append(head, " HTTP/1.1\r\nHost: "...), ch.BaseURL.Host...), "\r\n"...)
 	credential := credentialOf(a)
 	head, secret := ch.Adapter.AppendHeaders(head, &ask, &credential)
-	head = append(head, "Content-Type: application/json\r\nAccept-Encoding: identity\r\nContent-Length: "...)
-	head = append(strconv.AppendInt(head, int64(len(body)), 10), "\r\n"...)
+	head = append(head, "Accept-Encoding: identity\r\n"...)
+	if op.Facts().Method == http.MethodPost {
+		head = append(head, "Content-Type: application/json\r\nContent-Length: "...)
+		head = append(strconv.AppendInt(head, int64(len(body)), 10), "\r\n"...)
+	}
 	for _, h := range append(ch.Defaults[:len(ch.Defaults):len(ch.Defaults)], ch.Headers...) {
 		head = appendHeader(head, h.Name, h.Value)
 	}
 	head = append(head, "\r\n"...)
-	response, err := g.upstream.Do(ctx, nil, &upstream.Request{Target: targetOf(a), Head: head, Body: body})
+	response, err := g.upstream.Do(ctx, nil, &upstream.Request{Target: targetOf(a, nil), Head: head, Body: body})
 	if err != nil {
-		return unreached(err)
+		return tried{err: err}
 	}
 	defer func() { _ = response.Close() }()
+	t := tried{status: response.Status, waited: g.now().Sub(ask.Now)}
 	read, err := io.ReadAll(io.LimitReader(response, int64(g.options.MaxErrorBody)))
 	if err != nil && len(read) == 0 {
-		return unreached(err)
+		return tried{err: err}
 	}
 	maskSecret(read, head[secret.Start:secret.End])
 	answers := answersOf(op)
-	e := answers.Error(response.Status, read)
-	if response.Status >= 200 && response.Status < 300 {
-		inside, failed := answers.ErrorBody(read)
-		if !failed {
-			return &syncv1.ProbeResult{Ok: true, Status: int32(response.Status)}
+	if t.status >= 200 && t.status < 300 {
+		if t.said, t.refused = answers.ErrorBody(read); !t.refused {
+			return t
 		}
-		e = inside
+	} else {
+		t.said, t.refused = answers.Error(t.status, read), true
 	}
-	return &syncv1.ProbeResult{What: whatIsWrong(&e), Status: int32(e.Status), Detail: oneLine(&e)}
+	t.status = t.said.Status
+	t.asked = answers.RetryAfter(func(lower string) string { return string(response.Get(lower)) }, read, g.now())
+	return t
+}
+
+// tried is what came of a request of our own.
+type tried struct {
+	err     error // nothing of use came
+	status  int
+	refused bool
+	said    dialect.UpstreamError // when it was refused
+	asked   time.Duration         // how long the provider wants to be left alone; 0 = it did not say
+	waited  time.Duration         // for the head of the answer
+}
+
+// result is what it says to people.
+func (t *tried) result() *syncv1.ProbeResult {
+	switch {
+	case t.err != nil:
+		return unreached(t.err)
+	case t.refused:
+		return &syncv1.ProbeResult{What: whatIsWrong(&t.said), Status: int32(t.status), Detail: oneLine(&t.said)}
+	}
+	return &syncv1.ProbeResult{Ok: true, Status: int32(t.status)}
 }
 
 // unreached is a probe that got no answer.

@@ -98,17 +98,17 @@ func (x *exchange) tryUpgrade() *failure {
 	x.handshake.key = tunnel.NewKey()
 	x.plan = operation.Realtime
 	x.buildUpgrade(a)
-	x.request = upstream.Request{Target: targetOf(a), Head: x.head}
+	x.request = upstream.Request{Target: targetOf(a, x.group), Head: x.head}
 	x.depart(a)
-	began := x.now
 	t, response, err := x.g.upstream.Upgrade(context.Background(), &x.call, &x.request)
 	x.now = x.g.now()
 	if err != nil {
 		return x.brokenBy(err)
 	}
-	x.observeLatency(x.now.Sub(began))
+	x.waited = x.now.Sub(x.began)
 	if response != nil {
 		x.response = response
+		x.hears()
 		if f := x.refusedBy(response); f != nil {
 			return f
 		}
@@ -131,6 +131,12 @@ func (x *exchange) tryUpgrade() *failure {
 	if err != nil {
 		x.closeTunnel()
 		return &failure{verdict: dialect.Classify(&dialect.UpstreamError{}), status: 502, cause: err}
+	}
+	// How long the tunnel stands is nobody's business but the two sides'.
+	late := x.total.off()
+	if x.limit.off() || late {
+		x.closeTunnel()
+		return x.brokenBy(upstream.ErrAborted)
 	}
 	x.ttft = x.now.Sub(x.start)
 	x.praise()
@@ -193,6 +199,7 @@ func (x *exchange) bookResponse(u tunnel.Usage) {
 		Input: x.usage.Input + u.Input, Cached: x.usage.Cached + u.Cached, Output: x.usage.Output + u.Output,
 	}
 	x.usage.Estimated = x.usage.Estimated || u.Estimated
+	x.g.health.Spent(x.served, u.Input+u.Output)
 	x.book(meter.Usage{Tokens: u.Tokens, Estimated: u.Estimated}, false)
 }
 

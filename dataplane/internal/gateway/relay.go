@@ -5,7 +5,6 @@ import (
 	"errors"
 	"io"
 
-	"fairway/dataplane/internal/dialect"
 	"fairway/pkg/fault"
 )
 
@@ -98,8 +97,9 @@ func (x *exchange) endOfEvents(err error) {
 		// The upstream told the client already; only the clean end is missing.
 		x.streamFailed("error_event", err)
 	} else {
-		x.streamFailed("died", err)
-		_, _ = x.out.Write(x.epitaph(tail))
+		reason, f := x.cutShort()
+		x.streamFailed(reason, err)
+		_, _ = x.out.Write(x.epitaph(tail, f))
 	}
 	// The response ends before its framing does, so that no client takes it for complete.
 	x.out.Cut()
@@ -113,14 +113,14 @@ func (x *exchange) rest() []byte {
 	return x.filter.Rest()
 }
 
-// epitaph is the dialect's error event for a stream that died. What the filter holds of an unfinished event is of no use
+// epitaph is the dialect's error event for a stream that died, of f. What the filter holds of an unfinished event is of no use
 // to the client; what of one it has seen is ended first.
-func (x *exchange) epitaph(tail []byte) []byte {
+func (x *exchange) epitaph(tail []byte, f *fault.Error) []byte {
 	var out []byte
 	if !x.strip && !endsEvent(tail) {
 		out = append(out, "\n\n"...)
 	}
-	return x.appendErrorEvent(out, interrupted(), tail)
+	return x.appendErrorEvent(out, f, tail)
 }
 
 func interrupted() *fault.Error {
@@ -193,24 +193,10 @@ func (x *exchange) endOfLarge(last []byte, err error) {
 		x.lostClient()
 	default:
 		x.settlePart(true)
-		x.streamFailed("died", err)
+		reason, _ := x.cutShort()
+		x.streamFailed(reason, err)
 		_, _ = x.out.Write(last)
 		x.out.Cut()
-	}
-}
-
-// streamFailed notes a failure after bytes were sent: it counts against the account, and nothing is tried again.
-func (x *exchange) streamFailed(reason string, err error) {
-	x.failed = true
-	x.last.cause = err
-	if n := len(x.trail); n > 0 {
-		x.trail[n-1].verdict = reason
-	}
-	x.g.meters.attemptFailures.WithLabelValues("stream_" + reason).Inc()
-	v := dialect.Transport(false)
-	cell := x.candidate.Cell
-	if rest := v.Cool.For(int(cell.Failures.Add(1)), 0); rest > 0 {
-		cell.Cool(x.g.now().Add(rest).UnixMilli())
 	}
 }
 

@@ -189,8 +189,8 @@ func (x *exchange) endOfTold(err error) {
 		if x.broken != nil {
 			err = x.broken
 		}
-		x.streamFailed("died", err)
-		f := interrupted()
+		reason, f := x.cutShort()
+		x.streamFailed(reason, err)
 		t.out = t.writer.Append(t.out, &neutral.Event{Kind: neutral.Failed, Failure: &dialect.UpstreamError{
 			Status: f.HTTPStatus(), Code: f.Code, Type: "api_error", Message: f.Message,
 		}})
@@ -225,9 +225,9 @@ func (x *exchange) collect() {
 	response, ok := c.Response()
 	if t.failed != nil || !whole || !ok {
 		x.settleStream(true)
-		x.streamFailed("died", err)
+		reason, f := x.cutShort()
+		x.streamFailed(reason, err)
 		x.out.Reset()
-		f := interrupted()
 		if t.failed != nil {
 			f = fault.New(fault.Upstream, "%s", clip(t.failed.Message, 2000)).WithCode(clip(t.failed.Code, 100))
 		}

@@ -92,6 +92,10 @@ func (x *exchange) estimate(text int64) meter.Usage {
 func (x *exchange) settle(u meter.Usage, failed bool) {
 	x.settled, x.usage = true, u
 	x.failed = x.failed || failed
+	x.g.health.Spent(x.served, u.Input+u.Output)
+	if !u.Estimated {
+		x.outcome.UncachedInput = u.Input - u.Cached
+	}
 	if !x.op.Facts().Billed {
 		return
 	}

@@ -260,7 +260,9 @@ func (w *world) tiers(secrets ...string) {
 	w.publish()
 }
 
-func (w *world) cell(account string) *snapshot.Cell {
+func (w *world) cell(account string) *snapshot.Cell { return w.candidate(account).Cell }
+
+func (w *world) candidate(account string) *snapshot.Candidate {
 	w.t.Helper()
 	s := w.holder.Current()
 	g, _ := s.Group("g1")
@@ -272,7 +274,7 @@ func (w *world) cell(account string) *snapshot.Cell {
 		for _, r := range p.Tiers[i].Rosters {
 			for j := range r.Candidates {
 				if r.Candidates[j].Account.Name == account {
-					return r.Candidates[j].Cell
+					return &r.Candidates[j]
 				}
 			}
 		}

@@ -76,6 +76,9 @@ func (k *Keeper) Ended(o *Outcome) {
 		return
 	case v == nil:
 		k.Answered(o)
+		if o.TTFT > 0 {
+			k.compare(w, o)
+		}
 		f.ok.Add(1)
 	default:
 		k.failed(w, f, o)

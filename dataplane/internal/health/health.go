@@ -145,7 +145,7 @@ type Outcome struct {
 	Gone          bool   // the client left before it ended: it says nothing about the account
 	Now           time.Time
 
-	answered bool
+	answered, compared bool
 }
 
 // Stat is what Count counts.

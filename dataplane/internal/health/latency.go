@@ -62,9 +62,16 @@ func (k *Keeper) observe(w *ward, o *Outcome) {
 	average(&w.cell.LatencyEWMA, float64(o.TTFT)/float64(time.Millisecond))
 	f := w.traffic()
 	f.ttft[bucket(o.TTFT)].Add(1)
-	if o.UncachedInput <= 0 {
+	k.compare(w, o)
+}
+
+// compare notes the same against what is expected of the model, once the attempt's input is known: a stream's is at its end.
+func (k *Keeper) compare(w *ward, o *Outcome) {
+	if o.compared || o.UncachedInput <= 0 {
 		return // nobody knows what to expect
 	}
+	o.compared = true
+	f := w.traffic()
 	if s := k.sums.Load().at("", o.Model); s != nil {
 		s.add(o.UncachedInput, o.TTFT)
 	}

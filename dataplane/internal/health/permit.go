@@ -248,6 +248,10 @@ func (k *Keeper) try(ctx context.Context, t *permit) {
 	if ctx.Err() != nil {
 		return
 	}
+	if o.Gone {
+		k.unused(t.id, "not_tried") // nothing can be said of the account from here
+		return
+	}
 	o.Permit, o.Now = t.id, k.o.Now()
 	if o.Candidate == nil {
 		if a, ok := k.account(t.account); ok {

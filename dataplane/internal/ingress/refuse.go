@@ -20,7 +20,7 @@ func RefuseWith(w *Response, e *fault.Error, body []byte) {
 	if e.RetryAfter > 0 {
 		w.Set("Retry-After", strconv.FormatInt(RetrySeconds(e.RetryAfter), 10))
 	}
-	if !retryable(status) {
+	if !Retryable(status) {
 		w.Set("X-Should-Retry", "false")
 	}
 	_ = w.Send(append(body, '\n'))
@@ -31,8 +31,8 @@ func RetrySeconds(d time.Duration) int64 {
 	return int64((d + time.Second - 1) / time.Second)
 }
 
-// retryable says whether a client may send the same request again.
-func retryable(status int) bool {
+// Retryable says whether a client may send the same request again after an answer with a status.
+func Retryable(status int) bool {
 	switch status {
 	case http.StatusRequestTimeout, http.StatusTooManyRequests, http.StatusInternalServerError,
 		http.StatusBadGateway, http.StatusServiceUnavailable, http.StatusGatewayTimeout:

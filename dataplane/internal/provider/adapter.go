@@ -70,6 +70,12 @@ type Defaulter interface {
 // Header is a header with a constant value.
 type Header struct{ Name, Value string }
 
+// Lister is an Adapter whose provider lists its models to whoever has a credential: the cheapest thing to ask for. The
+// operation is no client's; Plan says nothing of it.
+type Lister interface {
+	Lists() operation.Operation
+}
+
 // BetaInBody is an Adapter whose provider takes what clients of Anthropic's API say in anthropic-beta as an array of strings
 // at a path of the body.
 type BetaInBody interface {

@@ -25,6 +25,7 @@ func newAnthropic(f *provider.Facts, c *Channel) Adapter {
 			a.routes[op] = newRoute(prefix + f.Path(op))
 		}
 	}
+	a.routes[operation.AnthropicModels] = newRoute(prefix + f.Path(operation.AnthropicModels))
 	return a
 }
 
@@ -41,6 +42,9 @@ func (a *anthropic) AppendHeaders(dst []byte, _ *Request, c *Credential) ([]byte
 
 // OwnsHeader implements Adapter.
 func (a *anthropic) OwnsHeader(name []byte) bool { return isOneOf(name, "x-api-key", "authorization") }
+
+// Lists implements Lister.
+func (a *anthropic) Lists() operation.Operation { return operation.AnthropicModels }
 
 // Defaults implements Defaulter.
 func (a *anthropic) Defaults() []Header {

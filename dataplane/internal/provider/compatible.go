@@ -25,6 +25,7 @@ func newCompatible(f *provider.Facts, c *Channel) Adapter {
 		}
 	}
 	a.routes[operation.Realtime].model = "model="
+	a.routes[operation.Models] = newRoute(prefix + f.Path(operation.Models))
 	for _, h := range f.Headers {
 		a.headers = appendHeader(a.headers, h.Name, h.Value)
 	}
@@ -72,6 +73,9 @@ func (a *compatible) OwnsHeader(name []byte) bool {
 	}
 	return false
 }
+
+// Lists implements Lister.
+func (a *compatible) Lists() operation.Operation { return operation.Models }
 
 // SystemOnly says whether the service does not know the role "developer".
 func (a *compatible) SystemOnly() bool { return a.facts.SystemOnly }

@@ -30,6 +30,7 @@ func newGemini(f *provider.Facts, c *Channel) Adapter {
 		rest := strings.TrimPrefix(f.Path(op), "/v1beta")
 		a.routes[op] = newRoute(prefix + version + rest)
 	}
+	a.routes[operation.GeminiModels] = newRoute(prefix + version + strings.TrimPrefix(f.Path(operation.GeminiModels), "/v1beta"))
 	a.routes[operation.StreamGenerate].query = "alt=sse"
 	return a
 }
@@ -48,6 +49,9 @@ func (a *gemini) AppendHeaders(dst []byte, r *Request, c *Credential) ([]byte, d
 	}
 	return appendSecret(dst, "x-goog-api-key", "", c.Secret)
 }
+
+// Lists implements Lister.
+func (a *gemini) Lists() operation.Operation { return operation.GeminiModels }
 
 // OwnsHeader implements Adapter.
 func (a *gemini) OwnsHeader(name []byte) bool {

@@ -30,7 +30,9 @@ type Cell struct {
 	LatencyEWMA atomic.Uint64 // math.Float64bits of milliseconds to the first byte
 	LastUsed    atomic.Int64  // unix ms
 	Failures    atomic.Int32  // in a row
-	Side        atomic.Value  // of the health room: what else it knows of the account; no draw reads it
+
+	// Side is what the health room keeps besides; only that looks at it. Nil until the account is first used.
+	Side atomic.Value
 
 	_ [64 - 2*8 - 8 - 16]byte
 }
@@ -93,6 +95,7 @@ func raise(v *atomic.Int64, to int64) {
 type GroupCell struct {
 	Active  atomic.Int64 // requests under way
 	Retries atomic.Int64 // of these, in a second or later attempt
+	hedges  atomic.Pointer[Hedges]
 
-	_ [128 - 2*8]byte
+	_ [128 - 3*8]byte
 }

@@ -72,6 +72,7 @@ type fake struct {
 	mu      sync.Mutex
 	hellos  []*syncv1.Hello
 	acks    []*syncv1.Ack
+	lookups []*syncv1.LookupResult
 	enrolls int
 	renews  int
 }
@@ -182,11 +183,15 @@ func (f *fake) Sync(stream grpc.BidiStreamingServer[syncv1.SyncRequest, syncv1.S
 			if err != nil {
 				return
 			}
-			if m.GetAck() == nil {
+			f.mu.Lock()
+			switch {
+			case m.GetAck() != nil:
+				f.acks = append(f.acks, m.GetAck())
+			case m.GetLookupResult() != nil:
+				f.lookups = append(f.lookups, m.GetLookupResult())
+			default:
 				f.t.Errorf("a further message is %v", m)
 			}
-			f.mu.Lock()
-			f.acks = append(f.acks, m.GetAck())
 			f.mu.Unlock()
 		}
 	}()
@@ -234,6 +239,13 @@ func (f *fake) acked(revision int64) (*syncv1.Ack, bool) {
 		}
 	}
 	return nil, false
+}
+
+// results are the answers to lookups so far.
+func (f *fake) results() []*syncv1.LookupResult {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return append([]*syncv1.LookupResult(nil), f.lookups...)
 }
 
 func (f *fake) counts() (enrolls, renews int) {

@@ -139,6 +139,8 @@ func (f *following) handle(ctx context.Context, m received) error {
 		f.drain(ctx, msg.Drain.GetGrace().AsDuration())
 	case *syncv1.SyncResponse_Probe:
 		f.probe(ctx, msg.Probe)
+	case *syncv1.SyncResponse_Lookup:
+		return f.lookUp(msg.Lookup)
 	}
 	return nil // also for messages of a newer control plane
 }
@@ -218,6 +220,15 @@ func (f *following) probe(ctx context.Context, p *syncv1.Probe) {
 		case <-ctx.Done():
 		}
 	})
+}
+
+// lookUp answers who asks for a request, also when it is not known.
+func (f *following) lookUp(l *syncv1.Lookup) error {
+	r := &syncv1.LookupResult{Id: l.GetId()}
+	if f.s.o.Lookup != nil {
+		r.Decision = f.s.o.Lookup(l.GetRequestId())
+	}
+	return f.send(&syncv1.SyncRequest{Message: &syncv1.SyncRequest_LookupResult{LookupResult: r}})
 }
 
 // drain looks for another replica while this stream goes on. It begins within a quarter of the grace, at a random time:

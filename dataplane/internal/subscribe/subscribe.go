@@ -23,6 +23,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"fairway/dataplane/internal/snapshot"
+	adminv1 "fairway/pkg/gen/fairway/admin/v1"
 	syncv1 "fairway/pkg/gen/fairway/sync/v1"
 	"fairway/pkg/trust"
 )
@@ -40,6 +41,9 @@ type Options struct {
 	Version, Hostname, BootID string
 	// Probe tries an account at its upstream and says how that went; nil = this proxy answers no probes.
 	Probe func(ctx context.Context, p *syncv1.Probe) *syncv1.ProbeResult
+	// Lookup says how a request was decided, by its id; nil = not known here. It must not block. No function = this proxy knows
+	// none.
+	Lookup func(requestID string) *adminv1.Decision
 	// Log takes events; nil = none.
 	Log *slog.Logger
 	// Registry takes metrics; nil = none.
