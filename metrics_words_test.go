@@ -58,6 +58,7 @@ var labels = map[string]words{
 	"kind":                                  oneOf("input", "cached", "output"),
 	"fairway_attempt_failures_total.reason": {words: faults + "; `stream_died` and `stream_error_event` after bytes were sent", most: 40},
 	"fairway_probes_total.result":           {words: "`ok`, or what was wrong, such as `credential`, `model`, `quota`, `timeout`", most: 40},
+	"fairway_account_checks_total.result":   {words: "`ok`, or what was wrong, as in `fairway_probes_total`", most: 40},
 	"loss":                                  {words: "the names in [providers.md](providers.md#what-converting-loses)", most: 64},
 
 	"fairway_picks_total.reason":          oneOf("chosen", "affinity", "spilled", "panicked", "probe", "exhausted", "held", "resting", "crowded", "none"),

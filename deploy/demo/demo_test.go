@@ -17,15 +17,15 @@ func TestOnce(t *testing.T) {
 	if err := Run(ctx, Options{Once: true, Out: &out, Log: slog.New(slog.NewTextHandler(&log, &slog.HandlerOptions{Level: slog.LevelWarn}))}); err != nil {
 		t.Fatalf("%v\n%s\n%s", err, out.String(), log.String())
 	}
-	for _, want := range []string{"── The books ──", "The provider counted", "attempts 2", "healthy: revision"} {
+	for _, want := range []string{"── The books ──", "The provider counted", "attempts 2", "disabled  quota", "healthy: revision"} {
 		if !strings.Contains(out.String(), want) {
 			t.Errorf("the story does not tell of %q:\n%s", want, out.String())
 		}
 	}
 	if log.Len() > 0 {
-		// One warning belongs to the story: the account that is out of quota is taken out.
+		// One warning belongs to the story: the account that is out of quota is taken out. Etcd warns when the machine is slow.
 		for line := range strings.Lines(log.String()) {
-			if !strings.Contains(line, "demo-broke") {
+			if !strings.Contains(line, "demo-broke") && !strings.Contains(line, "took too long") {
 				t.Errorf("logged while nothing was wrong: %s", line)
 			}
 		}

@@ -191,10 +191,53 @@ func (s *story) failover() error {
 			s.say("  The provider answered 429 insufficient_quota; the client never saw it.")
 			s.say("  answer:   %s", got.Choices[0].Message.Content)
 			s.decided(h)
-			return nil
+			return s.verdict()
 		}
 	}
 	return errors.New("no request of 50 met the account that is out of quota")
+}
+
+// verdict waits until the leader has decided about the account that is out of quota, and shows that.
+func (s *story) verdict() error {
+	var got struct {
+		Health struct {
+			State string `json:"state"`
+		} `json:"health"`
+	}
+	err := s.await(&got, func() error {
+		if got.Health.State != "disabled" {
+			return fmt.Errorf("the account that is out of quota is %q, want disabled", got.Health.State)
+		}
+		return nil
+	}, "account", "get", "demo-broke")
+	if err != nil {
+		return err
+	}
+	_, err = s.fairway(true, nil, "account", "list")
+	return err
+}
+
+// await asks again and again, as JSON into to, until check is content; its last word is the error if that takes too long.
+func (s *story) await(to any, check func() error, args ...string) error {
+	deadline := time.Now().Add(30 * time.Second)
+	for {
+		out, err := s.fairway(false, nil, append(args, "-o", "json")...)
+		if err != nil {
+			return err
+		}
+		if err := json.Unmarshal([]byte(out), to); err != nil {
+			return fmt.Errorf("read the answer of %s: %w", quoted(args), err)
+		}
+		err = check()
+		if err == nil || time.Now().After(deadline) {
+			return err
+		}
+		select {
+		case <-s.ctx.Done():
+			return context.Cause(s.ctx)
+		case <-time.After(100 * time.Millisecond):
+		}
+	}
 }
 
 // books waits until the usage of every request has arrived, and compares it with what was sent and what the provider
@@ -202,7 +245,6 @@ func (s *story) failover() error {
 func (s *story) books() error {
 	s.chapter("The books")
 	args := []string{"usage", "query", "--group-by", "key,model,account"}
-	deadline := time.Now().Add(30 * time.Second)
 	var got struct {
 		Total struct {
 			Requests     int64 `json:"requests"`
@@ -212,25 +254,14 @@ func (s *story) books() error {
 			Cost         int64 `json:"cost_nano_usd"`
 		}
 	}
-	for {
-		out, err := s.fairway(false, nil, append(args, "-o", "json")...)
-		if err != nil {
-			return err
-		}
-		if err := json.Unmarshal([]byte(out), &got); err != nil {
-			return fmt.Errorf("read usage: %w", err)
-		}
-		if got.Total.Requests >= s.sent {
-			break
-		}
-		if time.Now().After(deadline) {
+	err := s.await(&got, func() error {
+		if got.Total.Requests < s.sent {
 			return fmt.Errorf("%d of %d requests are on the books", got.Total.Requests, s.sent)
 		}
-		select {
-		case <-s.ctx.Done():
-			return context.Cause(s.ctx)
-		case <-time.After(100 * time.Millisecond):
-		}
+		return nil
+	}, args...)
+	if err != nil {
+		return err
 	}
 	if _, err := s.fairway(true, nil, args...); err != nil {
 		return err

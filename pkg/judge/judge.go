@@ -72,6 +72,7 @@ type Judge struct {
 	now   moment
 
 	accounts map[string]*account
+	early    []early    // oldest first
 	list     []*account // by channel and name
 	tiers    map[tierID]*tier
 
@@ -199,6 +200,7 @@ func (j *Judge) Configure(rules breaker.Rules, accounts []Account, now time.Time
 	})
 	j.accounts, j.list, j.configured = seen, list, true
 	j.arrange()
+	j.catchUp(m)
 }
 
 // Reset is an operator's word that the account is well. It is kept already: no decision comes of it, and one that is

@@ -104,6 +104,7 @@ func (j *Judge) meet(id string) *proxy {
 // leave forgets what p has under way.
 func (j *Judge) leave(p *proxy) {
 	mine := func(s seat) bool { return s.proxy == p }
+	j.early = slices.DeleteFunc(j.early, func(e early) bool { return e.proxy == p })
 	for _, a := range j.list {
 		a.seats = slices.DeleteFunc(a.seats, mine)
 		if a.rowBy == p {

@@ -54,6 +54,8 @@ func (j *Judge) Report(proxyID, bootID, hostname string, r *syncv1.HealthReport,
 	for _, d := range first(r.GetAccounts(), maxDeltas) {
 		if a := j.accounts[d.GetAccountId()]; a != nil {
 			j.delta(a, p, d, m)
+		} else {
+			j.await(p, d, m)
 		}
 	}
 	for _, l := range first(r.GetLatencies(), maxLatencies) {

@@ -23,6 +23,8 @@ const (
 	reportSoon = 50 * time.Millisecond
 	// maxRedirects is how many replicas in a row may name another leader before the keeper waits.
 	maxRedirects = 3
+	// warnAt is how many failures in a row before this one make it worth a warning.
+	warnAt = 4
 	// openTimeout bounds the time until a stream is open.
 	openTimeout = 10 * time.Second
 	// silence is how long a leader may say nothing: then all that it said has faded. One that has nothing to say is asked
@@ -75,8 +77,8 @@ func (k *Keeper) connect(ctx context.Context) {
 		if heard {
 			failed = 0
 		}
-		// The first failure is news, the tenth in a row is not.
-		if failed == 0 && !errors.Is(err, errSilent) {
+		// A start and a change of leaders take a moment; what lasts is news, once.
+		if failed == warnAt {
 			k.log.Warn("no leader looks after the fleet's health, trying again", "error", err)
 		} else {
 			k.log.Debug("no leader looks after the fleet's health, trying again", "error", err)
