@@ -10,10 +10,9 @@ import (
 	"time"
 
 	"google.golang.org/grpc"
-	"google.golang.org/grpc/codes"
-	"google.golang.org/grpc/status"
 
 	syncv1 "fairway/pkg/gen/fairway/sync/v1"
+	"fairway/pkg/leader"
 )
 
 const (
@@ -98,11 +97,11 @@ func (k *Keeper) connect(ctx context.Context) {
 func (k *Keeper) reach(ctx context.Context, address string) (heard bool, err error) {
 	for redirects := 0; ; redirects++ {
 		heard, err = k.stream(ctx, address)
-		leader, moved := leaderOf(err)
-		if !moved || leader == "" || leader == address || redirects == maxRedirects || ctx.Err() != nil {
+		known, moved := leader.Of(err)
+		if !moved || known == "" || known == address || redirects == maxRedirects || ctx.Err() != nil {
 			return heard, fmt.Errorf("report health to %s: %w", address, err)
 		}
-		address = leader
+		address = known
 	}
 }
 
@@ -189,18 +188,4 @@ func (k *Keeper) send(ctx context.Context, s grpc.BidiStreamingClient[syncv1.Rep
 		}
 		t.Reset(reportEvery)
 	}
-}
-
-// leaderOf reads a replica's answer that it is not the leader; leader is empty when it knows none.
-func leaderOf(err error) (leader string, notLeader bool) {
-	var carrier interface{ GRPCStatus() *status.Status }
-	if !errors.As(err, &carrier) || carrier.GRPCStatus().Code() != codes.FailedPrecondition {
-		return "", false
-	}
-	for _, detail := range carrier.GRPCStatus().Details() {
-		if d, ok := detail.(*syncv1.NotLeader); ok {
-			return d.GetLeaderSyncAddress(), true
-		}
-	}
-	return "", false
 }

@@ -12,6 +12,8 @@ import (
 	"sync/atomic"
 	"time"
 
+	"fairway/pkg/leader"
+
 	"github.com/prometheus/client_golang/prometheus"
 	"google.golang.org/grpc"
 )
@@ -153,11 +155,11 @@ func (r *Reporter) Run(ctx context.Context) error {
 func (r *Reporter) reach(ctx context.Context, address string) error {
 	for redirects := 0; ; redirects++ {
 		err := r.session(ctx, address)
-		leader, moved := leaderOf(err)
-		if !moved || leader == "" || leader == address || redirects == maxRedirects || ctx.Err() != nil {
+		known, moved := leader.Of(err)
+		if !moved || known == "" || known == address || redirects == maxRedirects || ctx.Err() != nil {
 			return fmt.Errorf("report usage to %s: %w", address, err)
 		}
-		address = leader
+		address = known
 	}
 }
 

@@ -8,8 +8,6 @@ import (
 	"time"
 
 	"google.golang.org/grpc"
-	"google.golang.org/grpc/codes"
-	"google.golang.org/grpc/status"
 
 	syncv1 "fairway/pkg/gen/fairway/sync/v1"
 )
@@ -192,18 +190,4 @@ func (s *session) bounded(ctx context.Context, do func() error) error {
 		return errTimeout
 	}
 	return err
-}
-
-// leaderOf reads a replica's answer that it keeps no books; leader is empty when it knows no leader.
-func leaderOf(err error) (leader string, notLeader bool) {
-	var carrier interface{ GRPCStatus() *status.Status }
-	if !errors.As(err, &carrier) || carrier.GRPCStatus().Code() != codes.FailedPrecondition {
-		return "", false
-	}
-	for _, detail := range carrier.GRPCStatus().Details() {
-		if d, ok := detail.(*syncv1.NotLeader); ok {
-			return d.GetLeaderSyncAddress(), true
-		}
-	}
-	return "", false
 }

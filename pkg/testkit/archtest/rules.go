@@ -107,7 +107,7 @@ func rules() []rule {
 				controlplane + "/internal/publish/...", controlplane + "/internal/lease/...", controlplane,
 				controlplane + "/internal/store/...", // etcd's statuses and embedded server are gRPC's
 				dataplane + "/internal/subscribe/...", dataplane + "/internal/report/...",
-				dataplane + "/internal/lease/...", dataplane + "/internal/health/...", dataplane, gen, testkit,
+				dataplane + "/internal/lease/...", dataplane + "/internal/health/...", dataplane, module + "/pkg/leader", gen, testkit,
 			},
 			not: []string{"google.golang.org/grpc/..."},
 		},
