@@ -23,6 +23,7 @@ import (
 	"fairway/controlplane/internal/health"
 	"fairway/controlplane/internal/ledger"
 	"fairway/controlplane/internal/model"
+	"fairway/controlplane/internal/prices"
 	"fairway/controlplane/internal/publish"
 	"fairway/controlplane/internal/store"
 	adminv1 "fairway/pkg/gen/fairway/admin/v1"
@@ -109,7 +110,11 @@ func (c Config) wire(ctx context.Context, st *store.Store, ls *listeners, regist
 		plain, err := keyring.Open(v, kind, id, field)
 		return string(plain), err
 	}
-	builder := &build.Builder{Open: open, Pepper: pepper}
+	table, err := prices.BuiltIn()
+	if err != nil {
+		return nil, err
+	}
+	builder := &build.Builder{Open: open, Pepper: pepper, BuiltIn: table.Models, BuiltInVersion: table.Version}
 	if r.publisher, err = publish.New(builder, publish.Options{
 		Lineage: r.lineage, ReplicaID: r.self.GetId(), Books: r.ledger, Enroller: enroll.NewProxies(r.authority, st), Health: r.health,
 		Peers:   st.Replicas,
@@ -121,7 +126,8 @@ func (c Config) wire(ctx context.Context, st *store.Store, ls *listeners, regist
 	if r.admin, err = admin.New(admin.Deps{
 		Store: st, Keyring: keyring, Pepper: pepper, Fleet: r.publisher, Usage: r.ledger, Tokens: r.tokens, Prober: prober{r.publisher},
 		Health: r.publisher, Lookups: r.publisher,
-		Log: c.Log.With("room", "admin"),
+		Prices: &adminv1.GetBuiltInPricesResponse{Models: table.Models, PriceVersion: table.Version, AsOf: table.AsOf, Digest: table.Digest},
+		Log:    c.Log.With("room", "admin"),
 	}); err != nil {
 		return nil, err
 	}

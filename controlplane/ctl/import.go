@@ -2,13 +2,12 @@ package ctl
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
-	"math/big"
-	"path"
-	"slices"
+	"maps"
+	"os"
+	"strings"
 
 	"github.com/schollz/progressbar/v3"
 	"github.com/spf13/cobra"
@@ -18,170 +17,227 @@ import (
 	resourcev1 "fairway/pkg/gen/fairway/resource/v1"
 )
 
-// importModelsCommand sets prices from a published list, in the format that LiteLLM publishes its own in: a JSON object of
-// model names, each with costs in USD per token.
+// pricesLabel says where a model's prices were imported from. What has it not was set by hand.
+const pricesLabel = "fairway/prices"
+
+// importModelsCommand sets prices from published lists.
 func importModelsCommand(s *session, k kind) *cobra.Command {
-	var match []string
-	var dryRun bool
+	c := &cobra.Command{Use: "import", Short: "Set prices from a published list", Args: cobra.NoArgs, RunE: showHelp}
+	c.AddCommand(importLiteLLMCommand(s, k))
+	return c
+}
+
+func importLiteLLMCommand(s *session, k kind) *cobra.Command {
+	var only []string
+	var digest string
+	var yes, dryRun, overwrite bool
 	c := &cobra.Command{
-		Use:   "import FILE",
-		Short: "Set prices from a published list",
-		Long: `Set prices from a published list in LiteLLM's format: a JSON object of model names, each with input_cost_per_token,
-output_cost_per_token and optionally cache_read_input_token_cost, in USD. Models without both costs are passed over.
-Models that exist get the list's prices; nothing else of them changes. - is standard input.`,
-		Example: "  fairway model import model_prices.json --match 'gpt-4o*' --match 'text-embedding-*' --dry-run",
-		Args:    cobra.ExactArgs(1),
+		Use:   "litellm FILE",
+		Short: "Set prices from a list in the format that LiteLLM publishes",
+		Long: `Show what a list of prices in LiteLLM's format would change, and change it with --yes: a JSON object of model names, each
+with input_cost_per_token, output_cost_per_token and the like, in USD. - is standard input.
+
+The digest that is shown pins the list: with --digest another file is refused. Models whose prices were set by hand keep
+them, unless --overwrite is given; nothing else of a model changes. Models that are not priced by tokens, and those that cost
+nothing in the list, are passed over.`,
+		Example: `  fairway model import litellm model_prices.json --only 'gpt-4o*' --only 'claude-*'
+  fairway model import litellm model_prices.json --digest sha256:9f2c... --yes`,
+		Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			raw, err := s.readFile(args[0])
-			if err != nil {
-				return err
+			if yes && dryRun {
+				return errors.New("give either --yes or --dry-run")
 			}
-			list, err := parsePriceList(raw, match)
+			list, err := s.openPriceList(args[0], only)
 			if err != nil {
 				return fmt.Errorf("%s: %w", args[0], err)
 			}
-			if len(list) == 0 {
-				return fmt.Errorf("%s: no model with a price matches", args[0])
+			if want := strings.ToLower(strings.TrimPrefix(digest, "sha256:")); digest != "" && want != strings.TrimPrefix(list.digest, "sha256:") {
+				return fmt.Errorf("%s: its digest is %s, and not the one that was given: it is another list", args[0], list.digest)
+			}
+			if len(list.models) == 0 {
+				return fmt.Errorf("%s: no model whose price can be taken over matches", args[0])
 			}
 			c, err := s.connect()
 			if err != nil {
 				return err
 			}
-			return plain(s.importModels(cmd.Context(), c, k, list, dryRun))
+			return plain(s.importPrices(cmd.Context(), c, k, list, yes, overwrite))
 		},
 	}
-	c.Flags().StringSliceVar(&match, "match", nil, "only names that match one of these patterns (* and ?)")
-	c.Flags().BoolVar(&dryRun, "dry-run", false, "print what would change, and change nothing")
+	c.Flags().StringSliceVar(&only, "only", nil, "only names that match one of these patterns (* and ?)")
+	c.Flags().StringVar(&digest, "digest", "", "refuse a file with another SHA-256 than this")
+	c.Flags().BoolVar(&yes, "yes", false, "change what is shown")
+	c.Flags().BoolVar(&dryRun, "dry-run", false, "show what would change, and change nothing (so it is without --yes)")
+	c.Flags().BoolVar(&overwrite, "overwrite", false, "also models whose prices were set by hand")
 	s.bindWait(c)
 	return c
 }
 
-// parsePriceList reads the list and keeps what matches and has prices, by name.
-func parsePriceList(raw []byte, match []string) ([]*resourcev1.Model, error) {
-	type entry struct {
-		Input  json.Number `json:"input_cost_per_token"`
-		Cached json.Number `json:"cache_read_input_token_cost"`
-		Output json.Number `json:"output_cost_per_token"`
-	}
-	var entries map[string]json.RawMessage
-	if err := json.Unmarshal(raw, &entries); err != nil {
-		return nil, fmt.Errorf("not a JSON object of models: %w", err)
-	}
-	var list []*resourcev1.Model
-	for name, text := range entries {
-		ok, err := matches(name, match)
+func (s *session) openPriceList(file string, only []string) (*priceList, error) {
+	from := s.o.In
+	if file != "-" {
+		f, err := os.Open(file)
 		if err != nil {
 			return nil, err
 		}
-		var e entry
-		// Entries of another shape are documentation, or of models that are priced otherwise.
-		if !ok || json.Unmarshal(text, &e) != nil || e.Input == "" || e.Output == "" {
-			continue
-		}
-		p := &resourcev1.Prices{}
-		if p.Input, err = perMillion(e.Input); err == nil {
-			p.Output, err = perMillion(e.Output)
-		}
-		if err == nil && e.Cached != "" {
-			var cached int64
-			cached, err = perMillion(e.Cached)
-			p.CachedInput = proto.Int64(cached)
-		}
-		if err != nil {
-			return nil, fmt.Errorf("%s: %w", name, err)
-		}
-		list = append(list, &resourcev1.Model{Metadata: &resourcev1.Metadata{Name: name}, Prices: p})
+		defer f.Close()
+		from = f
 	}
-	slices.SortFunc(list, func(a, b *resourcev1.Model) int {
-		if a.GetMetadata().GetName() < b.GetMetadata().GetName() {
-			return -1
-		}
-		return 1
-	})
-	return list, nil
+	raw, err := s.readPriceList(from)
+	if err != nil {
+		return nil, err
+	}
+	return parsePriceList(raw, only)
 }
 
-func matches(name string, patterns []string) (bool, error) {
-	for _, p := range patterns {
-		ok, err := path.Match(p, name)
-		if err != nil {
-			return false, fmt.Errorf("--match %q: %w", p, err)
-		}
-		if ok {
-			return true, nil
-		}
-	}
-	return len(patterns) == 0, nil
+// priceStep is what an import does to one model.
+type priceStep struct {
+	model   *resourcev1.Model // as it will be; its etag is that of what it was compared with
+	action  string            // "create", "update", "unchanged" or "keep"
+	changes []string
 }
 
-// perMillion turns USD per token into nano-USD per million tokens, exactly, and rounds what is left to the nearest.
-func perMillion(usd json.Number) (int64, error) {
-	// A float first: it bounds the exponent, with which an exact number could be made to fill the memory.
-	switch f, err := usd.Float64(); {
-	case err != nil || f < 0:
-		return 0, fmt.Errorf("%q is no price", usd)
-	case f > 1:
-		return 0, fmt.Errorf("%q is too much for a price per token", usd)
-	case f < 1e-18:
-		return 0, nil
+// planImport compares a list with the models that there are.
+func planImport(list *priceList, have map[string]*resourcev1.Model, overwrite bool) []priceStep {
+	steps := make([]priceStep, 0, len(list.models))
+	for _, listed := range list.models {
+		current := have[listed.GetMetadata().GetName()]
+		next := &resourcev1.Model{Metadata: &resourcev1.Metadata{Name: listed.GetMetadata().GetName()}}
+		if current != nil {
+			next = proto.CloneOf(current)
+		}
+		byHand := current != nil && len(amounts(current)) > 0 && current.GetMetadata().GetLabels()[pricesLabel] == ""
+		next.Prices = listed.GetPrices()
+		next.Metadata.Labels = maps.Clone(next.GetMetadata().GetLabels())
+		if next.Metadata.Labels == nil {
+			next.Metadata.Labels = map[string]string{}
+		}
+		next.Metadata.Labels[pricesLabel] = "litellm " + list.digest
+		step := priceStep{model: next, changes: differences(current, next)}
+		switch {
+		case current == nil:
+			step.action = "create"
+		case len(step.changes) == 0:
+			step.action = "unchanged"
+		case byHand && !overwrite:
+			step.action = "keep"
+		default:
+			step.action = "update"
+		}
+		steps = append(steps, step)
 	}
-	r, ok := new(big.Rat).SetString(usd.String())
-	if !ok {
-		return 0, fmt.Errorf("%q is no price", usd)
-	}
-	r.Mul(r, big.NewRat(1e15, 1))
-	twice := new(big.Int).Add(new(big.Int).Mul(r.Num(), big.NewInt(2)), r.Denom())
-	return twice.Quo(twice, new(big.Int).Mul(r.Denom(), big.NewInt(2))).Int64(), nil
+	return steps
 }
 
-// importModels creates or updates one model after the other. What fails is named, and the rest goes on.
-func (s *session) importModels(ctx context.Context, c *clients, k kind, list []*resourcev1.Model, dryRun bool) error {
-	bar := s.progress(len(list))
-	steps := make([]applied, 0, len(list))
+// importPrices shows what a list changes and, if told to, changes it.
+func (s *session) importPrices(ctx context.Context, c *clients, k kind, list *priceList, yes, overwrite bool) error {
+	reading, cancel, err := s.deadline(ctx)
+	if err != nil {
+		return err
+	}
+	stored, err := collect(reading, c.service(k), listQuery{}, 0)
+	cancel()
+	if err != nil {
+		return err
+	}
+	have := make(map[string]*resourcev1.Model, len(stored))
+	for _, r := range stored {
+		if m, ok := r.(*resourcev1.Model); ok {
+			have[m.GetMetadata().GetName()] = m
+		}
+	}
+	steps := planImport(list, have, overwrite)
 	var newest int64
 	var failed []error
-	for _, m := range list {
-		step, err := s.importModel(ctx, c, document{kind: k, paths: []string{"prices"}, r: m}, dryRun)
+	if yes {
+		newest, failed = s.changePrices(ctx, c, k, steps)
+	}
+	if err := s.emit(importPlain(list, steps, yes), func(w io.Writer) { printImport(w, list, steps, yes, len(failed)) }); err != nil {
+		return err
+	}
+	waiting, cancel, err := s.deadline(ctx)
+	if err != nil {
+		return err
+	}
+	defer cancel()
+	return errors.Join(errors.Join(failed...), s.await(waiting, c, newest))
+}
+
+// changePrices does one step after the other. What fails is named, and the rest goes on.
+func (s *session) changePrices(ctx context.Context, c *clients, k kind, steps []priceStep) (newest int64, failed []error) {
+	bar := s.progress(len(steps))
+	for i := range steps {
+		revision, err := s.changePrice(ctx, c.service(k), &steps[i])
 		if err != nil {
-			failed = append(failed, fmt.Errorf("%s: %w", m.GetMetadata().GetName(), plain(err)))
-		} else {
-			steps = append(steps, step)
-			newest = max(newest, step.revision)
+			failed = append(failed, fmt.Errorf("%s: %w", steps[i].model.GetMetadata().GetName(), plain(err)))
 		}
+		newest = max(newest, revision)
 		_ = bar.Add(1)
 		if ctx.Err() != nil {
 			break
 		}
 	}
 	_ = bar.Finish()
-	docs := make([]any, 0, len(steps))
-	counts := map[string]int{}
-	for _, step := range steps {
-		docs = append(docs, step.plain())
-		counts[step.action]++
-	}
-	if err := s.emit(docs, func(w io.Writer) {
-		for _, step := range steps {
-			if step.action != "unchanged" {
-				step.print(w)
-			}
-		}
-		fmt.Fprintf(w, "%d created, %d updated, %d unchanged, %d failed\n", counts["created"], counts["updated"], counts["unchanged"], len(failed))
-	}); err != nil {
-		return err
-	}
-	ctx, cancel, err := s.deadline(ctx)
-	if err != nil {
-		return err
-	}
-	defer cancel()
-	return errors.Join(errors.Join(failed...), s.await(ctx, c, newest))
+	return newest, failed
 }
 
-func (s *session) importModel(ctx context.Context, c *clients, d document, dryRun bool) (applied, error) {
+func (s *session) changePrice(ctx context.Context, svc service, step *priceStep) (int64, error) {
 	ctx, cancel := context.WithTimeout(ctx, s.timeout)
 	defer cancel()
-	return s.applyOne(ctx, c, d, dryRun)
+	switch step.action {
+	case "create":
+		made, err := svc.create(ctx, step.model)
+		return made.revision, err
+	case "update":
+		_, revision, err := svc.update(ctx, step.model, []string{"prices", "metadata.labels"})
+		return revision, err
+	}
+	return 0, nil
+}
+
+func importPlain(list *priceList, steps []priceStep, done bool) any {
+	changes := make([]any, 0, len(steps))
+	for _, step := range steps {
+		m := map[string]any{"name": step.model.GetMetadata().GetName(), "action": step.action}
+		if len(step.changes) > 0 {
+			m["changes"] = step.changes
+		}
+		changes = append(changes, m)
+	}
+	passed := make([]any, 0, len(list.passed))
+	for _, p := range list.passed {
+		passed = append(passed, map[string]any{"name": p.name, "why": p.why})
+	}
+	return map[string]any{"digest": list.digest, "applied": done, "models": changes, "passed_over": passed}
+}
+
+func printImport(w io.Writer, list *priceList, steps []priceStep, done bool, failed int) {
+	var rows [][]string
+	counts := map[string]int{}
+	for _, step := range steps {
+		counts[step.action]++
+		what := step.action
+		if what == "keep" {
+			what = "keep (set by hand)"
+		}
+		if step.action != "unchanged" {
+			rows = append(rows, []string{step.model.GetMetadata().GetName(), what, strings.Join(step.changes, ", ")})
+		}
+	}
+	if len(rows) > 0 {
+		grid(w, []string{"model", "action", "USD per million tokens"}, rows)
+	}
+	fmt.Fprintf(w, "%d to create, %d to update, %d unchanged, %d kept, %d passed over\n",
+		counts["create"], counts["update"], counts["unchanged"], counts["keep"], len(list.passed))
+	fmt.Fprintf(w, "digest %s\n", list.digest)
+	switch {
+	case !done:
+		fmt.Fprintf(w, "nothing was changed; --digest %s --yes changes it\n", list.digest)
+	case failed > 0:
+		fmt.Fprintf(w, "changed, but for %d that failed\n", failed)
+	default:
+		fmt.Fprintln(w, "changed")
+	}
 }
 
 // progress shows a person how far it is; a script sees nothing.

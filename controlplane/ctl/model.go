@@ -1,7 +1,7 @@
 package ctl
 
 import (
-	"fmt"
+	"strings"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
@@ -16,23 +16,76 @@ func models() kind {
 		title:   "Model",
 		short:   "What models cost",
 		example: `  fairway model create gpt-4o --input-price 2.50 --cached-input-price 1.25 --output-price 10`,
-		header:  []string{"name", "input $/M", "cached $/M", "output $/M"},
+		header:  modelHeader(),
 		fresh:   func(md *resourcev1.Metadata) resource { return &resourcev1.Model{Metadata: md} },
-		row: typedRow(func(r *resourcev1.Model) []string {
-			p := r.GetPrices()
-			if p == nil {
-				return []string{r.GetMetadata().GetName(), "-", "-", "-"}
-			}
-			cached := p.GetInput()
-			if p.CachedInput != nil {
-				cached = p.GetCachedInput()
-			}
-			usd := func(n int64) string { return fmt.Sprintf("%g", float64(n)/1e9) }
-			return []string{r.GetMetadata().GetName(), usd(p.GetInput()), usd(cached), usd(p.GetOutput())}
-		}),
-		fields: modelFields,
-		extra:  func(s *session, k kind) []*cobra.Command { return []*cobra.Command{importModelsCommand(s, k)} },
+		row:     typedRow(func(r *resourcev1.Model) []string { return modelRow(r, setBy(r)) }),
+		fields:  modelFields,
+		list:    listModelsCommand,
+		extra: func(s *session, k kind) []*cobra.Command {
+			return []*cobra.Command{setModelCommand(s, k), importModelsCommand(s, k)}
+		},
 	}
+}
+
+func modelHeader() []string {
+	return []string{"name", "input $/M", "cached $/M", "output $/M", "further", "price from"}
+}
+
+// modelRow shows what most requests cost now; further says what else there is.
+func modelRow(r *resourcev1.Model, from string) []string {
+	p := r.GetPrices()
+	name := r.GetMetadata().GetName()
+	in, cached, out := "-", "-", "-"
+	if p != nil {
+		in, cached, out = usdNumber(p.GetInput()), usdNumber(p.GetInput()), usdNumber(p.GetOutput())
+		if p.CachedInput != nil {
+			cached = usdNumber(p.GetCachedInput())
+		}
+	}
+	return []string{name, in, cached, out, further(r), from}
+}
+
+// further names what there is beside the three.
+func further(r *resourcev1.Model) string {
+	p := r.GetPrices()
+	var all []string
+	if p != nil && (p.CacheWrite != nil || p.CacheWriteLong != nil) {
+		all = append(all, "cache writes")
+	}
+	if p != nil && p.Reasoning != nil {
+		all = append(all, "reasoning")
+	}
+	if p != nil && (p.AudioInput != nil || p.AudioOutput != nil) {
+		all = append(all, "audio")
+	}
+	if p != nil && p.Image != nil {
+		all = append(all, "images")
+	}
+	if p != nil && p.Request != nil {
+		all = append(all, "requests")
+	}
+	if len(p.GetTiers()) > 0 {
+		all = append(all, "long input")
+	}
+	for _, v := range p.GetVariants() {
+		all = append(all, enumName(v.GetVariant().Descriptor(), v.GetVariant().Number()))
+	}
+	if len(r.GetSchedule()) > 0 {
+		all = append(all, "scheduled")
+	}
+	return dash(strings.Join(all, ", "))
+}
+
+// setBy says where a stored model's prices are from.
+func setBy(r *resourcev1.Model) string {
+	from, ok := r.GetMetadata().GetLabels()[pricesLabel]
+	switch {
+	case len(amounts(r)) == 0:
+		return "-" // and from the built-in table neither
+	case !ok:
+		return "own"
+	}
+	return from[:min(len(from), len("litellm sha256:")+8)]
 }
 
 func modelFields(fs *pflag.FlagSet) fieldReader {

@@ -37,6 +37,8 @@ type kind struct {
 	offers func(c *cobra.Command)
 	// create overrides the plain create command; nil = the plain one.
 	create func(s *session, k kind) *cobra.Command
+	// list overrides the plain list command; nil = the plain one.
+	list func(s *session, k kind) *cobra.Command
 	// further binds the flags that only create has; the returned function writes what they say into r. nil = none.
 	further func(s *session, c *cobra.Command) func(r resource) error
 	// extra are the verbs of this kind alone; nil = none.
@@ -72,7 +74,11 @@ func resourceCommand(s *session, k kind) *cobra.Command {
 	if k.create != nil {
 		create = k.create
 	}
-	c.AddCommand(create(s, k), getOneCommand(s, k), listCommand(s, k), updateCommand(s, k), deleteCommand(s, k))
+	list := listCommand
+	if k.list != nil {
+		list = k.list
+	}
+	c.AddCommand(create(s, k), getOneCommand(s, k), list(s, k), updateCommand(s, k), deleteCommand(s, k))
 	if k.extra != nil {
 		c.AddCommand(k.extra(s, k)...)
 	}

@@ -52,7 +52,7 @@ func settingsRows(r *resourcev1.Settings) [][]string {
 		}
 		return d.AsDuration().String()
 	}
-	t, v, w := r.GetThresholds(), r.GetRecovery(), r.GetWeights()
+	t, v, w, u := r.GetThresholds(), r.GetRecovery(), r.GetWeights(), r.GetUnknownPrice()
 	return [][]string{
 		{"default-strategy", enumName(r.GetDefaultStrategy().Descriptor(), r.GetDefaultStrategy().Number()), "of groups that name none"},
 		{"weights", fmt.Sprintf("cost=%g,performance=%g,load=%g,reliability=%g", w.GetCost(), w.GetPerformance(), w.GetLoad(), w.GetReliability()),
@@ -73,6 +73,7 @@ func settingsRows(r *resourcev1.Settings) [][]string {
 		{"slow-start", span(v.GetSlowStart()), "from recovery to the full share"},
 		{"check", enumName(v.GetCheck().Descriptor(), v.GetCheck().Number()), "how an account without traffic is looked after"},
 		{"check-interval", span(v.GetCheckInterval()), "without traffic, until it is"},
+		{"unknown-price", enumName(u.GetPolicy().Descriptor(), u.GetPolicy().Number()), "for models without a price"},
 		{"decision-sample", fmt.Sprintf("%g", float64(r.GetDecisionSamplePpm())/1e6), "share of good requests that are logged with their decision"},
 	}
 }

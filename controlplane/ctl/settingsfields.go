@@ -19,7 +19,7 @@ import (
 // settingsFields binds the flags of all settings, by what they are about.
 func settingsFields(fs *pflag.FlagSet) fieldReader {
 	parts := []func(r *resourcev1.Settings, c *changes){
-		choiceFields(fs), retryFields(fs), thresholdFields(fs), recoveryFields(fs),
+		choiceFields(fs), retryFields(fs), thresholdFields(fs), recoveryFields(fs), unknownPriceFields(fs),
 	}
 	return typedFields(func(r *resourcev1.Settings, c *changes) {
 		for _, read := range parts {

@@ -1,7 +1,6 @@
 package ctl
 
 import (
-	"flag"
 	"os"
 	"path/filepath"
 	"strings"
@@ -16,8 +15,6 @@ import (
 	adminv1 "fairway/pkg/gen/fairway/admin/v1"
 	resourcev1 "fairway/pkg/gen/fairway/resource/v1"
 )
-
-var update = flag.Bool("update", false, "write the goldens instead of checking them")
 
 func (w *world) fleet() {
 	w.health = &adminv1.FleetHealth{

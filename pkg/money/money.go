@@ -26,14 +26,20 @@ const perTokens = 1_000_000
 var (
 	// ErrOverflow is a result that does not fit in an int64.
 	ErrOverflow = errors.New("money: overflow")
-	// ErrInvalid is a negative count, price or ratio, or more cached tokens than input tokens.
+	// ErrInvalid is a negative count, price or ratio, or parts that are more than their whole.
 	ErrInvalid = errors.New("money: invalid amount")
 )
 
-// Prices are per million tokens.
+// Prices are whole: nothing in them falls back on anything else. Those of tokens are per million.
 type Prices struct {
-	// Input is for input tokens that were not cached, CachedInput for those that were, Output for what was generated.
+	// Input is for input that no cache had to do with, CachedInput for what came from one, Output for what was generated.
 	Input, CachedInput, Output NanoUSD
+	// CacheWrite and CacheWriteLong are for what was put into the provider's cache.
+	CacheWrite, CacheWriteLong NanoUSD
+	// Reasoning is for what was thought, AudioInput and AudioOutput for sound.
+	Reasoning, AudioInput, AudioOutput NanoUSD
+	// Image is for each image that was made, Request for each request.
+	Image, Request NanoUSD
 }
 
 // Tokens is what a request used.
@@ -49,23 +55,60 @@ type Tokens struct {
 	AudioInput, AudioOutput int64
 }
 
-// Cost is what tokens cost at prices times all ratios, rounded half up once, at the end. Intermediates are 256 bits
-// wide, so with two ratios or fewer the result is exact whenever it fits. It returns ErrInvalid for negative inputs and
-// for Cached > Input, and ErrOverflow when the result or an intermediate does not fit.
-func Cost(tokens Tokens, p Prices, ratios ...PPM) (NanoUSD, error) {
-	if tokens.Input < 0 || tokens.Cached < 0 || tokens.Output < 0 || tokens.Cached > tokens.Input {
+// Use is all that is paid for.
+type Use struct {
+	Tokens
+	Images, Requests int64
+}
+
+// Sound returns t with its parts cut to their whole, in the order in which they are declared, and whether they fitted
+// before. Sound that came from a cache is part of both, so AudioInput only has to fit into Input.
+func (t Tokens) Sound() (Tokens, bool) {
+	before := t
+	t.Input, t.Output = max(t.Input, 0), max(t.Output, 0)
+	cut := func(part *int64, room int64) int64 {
+		*part = min(max(*part, 0), room)
+		return room - *part
+	}
+	room := cut(&t.Cached, t.Input)
+	room = cut(&t.CacheWrite, room)
+	cut(&t.CacheWriteLong, room)
+	cut(&t.AudioInput, t.Input)
+	room = cut(&t.Reasoning, t.Output)
+	cut(&t.AudioOutput, room)
+	return t, t == before
+}
+
+// Cost is what a use costs at prices times all ratios, rounded half up once, at the end. Every token is paid for once: what
+// is both sound and from a cache costs as what it is in the cache. Intermediates are 256 bits wide, so with two ratios or
+// fewer the result is exact whenever it fits. It returns ErrInvalid for what is negative and for tokens that are not Sound,
+// and ErrOverflow when the result or an intermediate does not fit.
+func Cost(use Use, p Prices, ratios ...PPM) (NanoUSD, error) {
+	t, ok := use.Sound()
+	if !ok || use.Images < 0 || use.Requests < 0 {
 		return 0, ErrInvalid
 	}
-	if p.Input < 0 || p.CachedInput < 0 || p.Output < 0 {
+	if min(p.Input, p.CachedInput, p.Output, p.CacheWrite, p.CacheWriteLong, p.Reasoning, p.AudioInput, p.AudioOutput, p.Image, p.Request) < 0 {
 		return 0, ErrInvalid
 	}
-	var sum wide
-	sum.addProduct(uint64(tokens.Input-tokens.Cached), uint64(p.Input))
-	sum.addProduct(uint64(tokens.Cached), uint64(p.CachedInput))
-	sum.addProduct(uint64(tokens.Output), uint64(p.Output))
+	// None of these differences is negative: t is Sound.
+	plain := t.Input - t.Cached - t.CacheWrite - t.CacheWriteLong
+	heard := min(t.AudioInput, plain)
+	var sum, pieces wide
+	pieces.addProduct(use.Images, p.Image)
+	pieces.addProduct(use.Requests, p.Request)
+	pieces.mul(perTokens) // of fewer than 2^148: it fits
+	sum.addProduct(plain-heard, p.Input)
+	sum.addProduct(heard, p.AudioInput)
+	sum.addProduct(t.Cached, p.CachedInput)
+	sum.addProduct(t.CacheWrite, p.CacheWrite)
+	sum.addProduct(t.CacheWriteLong, p.CacheWriteLong)
+	sum.addProduct(t.Output-t.Reasoning-t.AudioOutput, p.Output)
+	sum.addProduct(t.Reasoning, p.Reasoning)
+	sum.addProduct(t.AudioOutput, p.AudioOutput)
+	sum.add(pieces)
 
 	half := wide{perTokens / 2}
-	ok := true
 	for _, r := range ratios {
 		if r < 0 {
 			return 0, ErrInvalid
@@ -98,12 +141,10 @@ func Add(a, b int64) (int64, error) {
 // wide is an unsigned 256-bit integer, least significant word first.
 type wide [4]uint64
 
-// addProduct adds a*b for a and b below 2^63; up to four such products fit in the lower two words.
-func (w *wide) addProduct(a, b uint64) {
-	hi, lo := bits.Mul64(a, b)
-	var carry uint64
-	w[0], carry = bits.Add64(w[0], lo, 0)
-	w[1], _ = bits.Add64(w[1], hi, carry)
+// addProduct adds n*price, neither of which is negative. Ten such products are far from filling w.
+func (w *wide) addProduct(n int64, price NanoUSD) {
+	hi, lo := bits.Mul64(uint64(n), uint64(price))
+	w.add(wide{lo, hi})
 }
 
 // add reports whether the sum fits.

@@ -88,7 +88,9 @@ type Deps struct {
 	// Health shows what the leader knows of the fleet; without one accounts are shown as is stored.
 	Health Health
 	// Lookups finds single requests; without one they cannot be explained.
-	Lookups      Lookups
+	Lookups Lookups
+	// Prices are the built-in ones; nil = none.
+	Prices       *adminv1.GetBuiltInPricesResponse
 	Log          *slog.Logger                // nil = discard
 	Now          func() time.Time            // nil = time.Now
 	Interceptors []connect.ServerInterceptor // outside of all others, for instance metrics
@@ -105,6 +107,7 @@ type Service struct {
 	prober       Prober
 	views        *views
 	lookups      Lookups
+	prices       *adminv1.GetBuiltInPricesResponse
 	log          *slog.Logger
 	now          func() time.Time
 	interceptors []connect.ServerInterceptor
@@ -127,7 +130,7 @@ func New(d Deps) (*Service, error) {
 	}
 	s := &Service{
 		store: d.Store, sealer: d.Keyring, hasher: clientkey.NewHasher(d.Pepper),
-		fleet: d.Fleet, usage: d.Usage, tokens: d.Tokens, prober: d.Prober, lookups: d.Lookups,
+		fleet: d.Fleet, usage: d.Usage, tokens: d.Tokens, prober: d.Prober, lookups: d.Lookups, prices: d.Prices,
 		log: d.Log, now: d.Now, interceptors: d.Interceptors,
 		auth:      operator.NewAuthenticator(d.Store, operator.Procedures()),
 		validator: validator, filters: filters,

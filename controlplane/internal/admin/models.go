@@ -3,6 +3,8 @@ package admin
 import (
 	"context"
 
+	"google.golang.org/protobuf/proto"
+
 	"fairway/controlplane/internal/model"
 	adminv1 "fairway/pkg/gen/fairway/admin/v1"
 	resourcev1 "fairway/pkg/gen/fairway/resource/v1"
@@ -52,4 +54,12 @@ func (s modelService) DeleteModel(ctx context.Context, req *adminv1.DeleteModelR
 		return nil, err
 	}
 	return &adminv1.DeleteModelResponse{Revision: revision}, nil
+}
+
+func (s modelService) GetBuiltInPrices(context.Context, *adminv1.GetBuiltInPricesRequest) (*adminv1.GetBuiltInPricesResponse, error) {
+	if s.prices == nil {
+		return &adminv1.GetBuiltInPricesResponse{}, nil
+	}
+	// Replies are redacted in place.
+	return proto.CloneOf(s.prices), nil
 }

@@ -200,22 +200,6 @@ func key(s *model.State, k *resourcev1.Key, missing *[]Ref) *syncv1.KeyState {
 	}
 }
 
-func price(m *resourcev1.Model) *syncv1.ModelState {
-	state := &syncv1.ModelState{Name: m.GetMetadata().GetName()}
-	p := m.GetPrices()
-	if p == nil {
-		return state
-	}
-	state.Priced = true
-	state.Input = p.GetInput()
-	state.CachedInput = p.GetInput()
-	if p.CachedInput != nil {
-		state.CachedInput = p.GetCachedInput()
-	}
-	state.Output = p.GetOutput()
-	return state
-}
-
 // resolve returns the id of what a name refers to, or notes that it leads nowhere.
 func resolve(s *model.State, kind model.Kind, name string, missing *[]Ref) (string, bool) {
 	r, ok := s.ByName(kind, name)

@@ -28,6 +28,10 @@ type Builder struct {
 	Open func(v *resourcev1.SealedValue, kind, id, field string) (string, error)
 	// Pepper is the key of the MACs of all client keys. It travels in the settings.
 	Pepper []byte
+	// BuiltIn are models whose prices are known without a resource, and BuiltInVersion is what their usage is stamped with.
+	// They travel in the settings too: a resource of the same name then wins wherever both have come.
+	BuiltIn        []*resourcev1.Model
+	BuiltInVersion int64
 }
 
 // Ref is a reference by name.
@@ -158,6 +162,9 @@ func (b *Builder) Settings(s *model.State) (*syncv1.Change, error) {
 			CheckInterval: recovery.GetCheckInterval(), Check: int32(recovery.GetCheck()),
 		},
 		DecisionSamplePpm: settings.GetDecisionSamplePpm(),
+		BuiltInModels:     b.builtIn(),
+		UnknownPrice:      int32(settings.GetUnknownPrice().GetPolicy()),
+		DefaultPrice:      defaultPrice(settings),
 	})
 }
 

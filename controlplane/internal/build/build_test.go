@@ -53,7 +53,6 @@ func newBuilder() *Builder {
 func TestChange(t *testing.T) {
 	seconds := func(n int) *durationpb.Duration { return durationpb.New(time.Duration(n) * time.Second) }
 	expire := timestamppb.New(time.Unix(100, 0))
-	cached := int64(5)
 	balanced, sticks := int32(resourcev1.Strategy_STRATEGY_BALANCED), int32(resourcev1.Affinity_AFFINITY_ON)
 	defaults := &syncv1.ChannelState{
 		Name: "c", Provider: 1, BaseUrl: "https://api.example.com", Models: []string{"m"}, GroupIds: []string{"g0"},
@@ -149,11 +148,6 @@ func TestChange(t *testing.T) {
 			&syncv1.KeyState{Name: "k", GroupId: "g0"}},
 		{"model without price", &resourcev1.Model{Metadata: meta("x", "m")}, syncv1.Kind_KIND_MODEL,
 			&syncv1.ModelState{Name: "m"}},
-		{"model with price", &resourcev1.Model{Metadata: meta("x", "m"), Prices: &resourcev1.Prices{Input: 10, Output: 30}},
-			syncv1.Kind_KIND_MODEL, &syncv1.ModelState{Name: "m", Priced: true, Input: 10, CachedInput: 10, Output: 30}},
-		{"model with a price for cached input", &resourcev1.Model{
-			Metadata: meta("x", "m"), Prices: &resourcev1.Prices{Input: 10, CachedInput: &cached, Output: 30},
-		}, syncv1.Kind_KIND_MODEL, &syncv1.ModelState{Name: "m", Priced: true, Input: 10, CachedInput: 5, Output: 30}},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {

@@ -45,6 +45,8 @@ func Check(s *State, r Resource) error {
 		return checkKey(r)
 	case *resourcev1.Operator:
 		return checkOperator(s, r)
+	case *resourcev1.Model:
+		return checkPrices(r)
 	default:
 		return nil
 	}

@@ -60,6 +60,8 @@ func Procedures() map[string]Rule {
 		adminv1connect.ModelServiceUpdateModelProcedure: operator,
 		adminv1connect.ModelServiceDeleteModelProcedure: operator,
 
+		adminv1connect.ModelServiceGetBuiltInPricesProcedure: viewer,
+
 		// Who may do what is the owners' affair alone: nobody raises their own role.
 		adminv1connect.OperatorServiceCreateOperatorProcedure: owner,
 		adminv1connect.OperatorServiceGetOperatorProcedure:    viewer,

@@ -66,11 +66,15 @@ func (x *exchange) batchInside() bool {
 
 // startTap makes meter and filter ready for this answer.
 func (x *exchange) startTap() {
+	text := x.imageCounter()
 	if !x.sse {
-		x.tap.Reset("", nil)
+		x.tap.Reset("", text)
 		return
 	}
-	x.tap.Reset(x.heard.LastLine(), dialect.OutputText)
+	if text == nil {
+		text = dialect.OutputText
+	}
+	x.tap.Reset(x.heard.LastLine(), text)
 	if x.strip = x.wantsUsage() && !x.converted; x.strip {
 		x.filter.Reset(openai.IsUsageEvent)
 	}

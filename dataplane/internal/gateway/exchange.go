@@ -134,6 +134,8 @@ type state struct {
 	broke   bool // an answer that had begun did not come to its end, by its upstream's fault or its time
 	settled bool
 	usage   meter.Usage
+	variant snapshot.Variant // in which the provider says that it served
+	images  imageCount
 	cost    int64 // nano-USD, of all records
 	ttft    time.Duration
 	record  report.Record

@@ -28,6 +28,9 @@ func (x *exchange) findPool() *fault.Error {
 		}
 		return x.notServed()
 	}
+	if f := x.refuseUnpriced(); f != nil {
+		return f
+	}
 	x.budget = route.BudgetOf(x.group, x.snap.Settings())
 	return nil
 }

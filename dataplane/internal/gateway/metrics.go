@@ -48,6 +48,8 @@ type meters struct {
 	output          prometheus.Counter
 	estimated       prometheus.Counter
 	unpriced        prometheus.Counter
+	defaultPriced   prometheus.Counter
+	inconsistent    prometheus.Counter
 }
 
 // seconds are the buckets of durations: from a cache's answer to a long reasoning.
@@ -109,6 +111,8 @@ func newMeters(r prometheus.Registerer) *meters {
 		output:          tokens.WithLabelValues("output"),
 		estimated:       counter("fairway_usage_estimated_total", "Settled requests whose tokens are estimates."),
 		unpriced:        counter("fairway_usage_unpriced_total", "Settled requests whose model has no price."),
+		defaultPriced:   counter("fairway_usage_default_priced_total", "Settled requests whose model has no price and that cost the settings' default."),
+		inconsistent:    counter("fairway_usage_inconsistent_total", "Usage records whose counts contradicted themselves and were cut to what makes sense."),
 	}
 	for reason := route.Chosen; int(reason) < len(m.picks); reason++ {
 		m.picks[reason] = picks.WithLabelValues(reason.String())
@@ -159,5 +163,8 @@ func (m *meters) finished(x *exchange, ended time.Time) {
 	}
 	if x.record.Unpriced {
 		m.unpriced.Inc()
+	}
+	if x.record.DefaultPriced {
+		m.defaultPriced.Inc()
 	}
 }

@@ -5,7 +5,6 @@ import (
 
 	"fairway/dataplane/internal/meter"
 	"fairway/dataplane/internal/report"
-	"fairway/pkg/money"
 	"fairway/pkg/operation"
 )
 
@@ -19,6 +18,7 @@ func (x *exchange) settleWhole() {
 	if !whole {
 		window = x.tail()
 	}
+	x.seeVariant(x.tap.Head(), window)
 	u, ok := x.heard.Usage(x.tap.Head(), window)
 	switch {
 	case ok:
@@ -40,6 +40,7 @@ func (x *exchange) settleStream(failed bool) {
 		return
 	}
 	x.now = x.g.now()
+	x.seeVariant(x.tap.Head(), x.tail())
 	u, ok := x.heard.Usage(x.tap.Head(), x.tail())
 	if !ok {
 		x.settle(x.estimate(x.tap.TextBytes()), failed)
@@ -102,8 +103,7 @@ func (x *exchange) settle(u meter.Usage, failed bool) {
 	x.book(u, failed)
 }
 
-// book puts usage on the books: with the account that served last, the prices of the pinned snapshot, and the ratios of that
-// account's channel and of the caller's group.
+// book puts usage on the books, with the account that served last and what it costs.
 func (x *exchange) book(u meter.Usage, failed bool) {
 	account := x.served
 	r := &x.record
@@ -118,17 +118,8 @@ func (x *exchange) book(u meter.Usage, failed bool) {
 		Cached:    u.Cached,
 		Output:    u.Output,
 		Estimated: u.Estimated,
-		Unpriced:  true,
 	}
-	if m, ok := x.snap.Model(x.model); ok && m.Priced {
-		cost, err := money.Cost(u.Tokens, m.Prices, account.Channel.PriceRatio, x.group.PriceRatio)
-		if err != nil {
-			x.g.log.Error("cannot price a request", "request_id", x.requestID(), "model", x.model, "error", err)
-		} else {
-			r.CostNanoUSD, r.Unpriced, r.PriceVersion = int64(cost), false, m.PriceVersion
-			x.cost += r.CostNanoUSD
-		}
-	}
+	x.price(r, &u, failed)
 	if err := x.g.sink.Append(r); err != nil {
 		x.g.meters.lost.Inc()
 		x.g.log.Error("cannot keep a usage record", "request_id", x.requestID(), "error", err)

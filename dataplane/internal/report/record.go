@@ -25,35 +25,53 @@ type Record struct {
 	Estimated, Unpriced bool
 	// PriceVersion is the version of the model's price; 0 = unpriced.
 	PriceVersion int64
+	// DefaultPriced says that no price was known and the settings' default was taken; PriceVersion is theirs.
+	DefaultPriced bool
+	// PriceVariant is the way of service whose prices were taken, from 0 to 3; more counts as 0.
+	PriceVariant int32
+	// PriceAbove is the price tier in tokens; 0 (or less) = none.
+	PriceAbove int64
 }
 
 // The payload of a slot, little-endian:
 //
-//	0   flags: 1 error, 2 estimated, 4 unpriced
+//	0   flags: 1 error, 2 estimated, 4 unpriced, 8 default price, 16 and 32 the price's variant, 64 price tier
 //	1   lengths of key id, channel id, account id (1 byte each)
 //	4   length of model (2 bytes)
 //	6   time, input, cached, output, cost, price version (8 bytes each)
 //	54  key id, channel id, account id, model
+//	    with flag 64: price tier (8 bytes)
 const (
 	payloadFixed = 54
 	maxID        = 64
 	maxModel     = 256
-	maxPayload   = payloadFixed + 3*maxID + maxModel
+	tierSize     = 8
+	maxPayload   = payloadFixed + 3*maxID + maxModel + tierSize
 )
 
 const (
 	flagError = 1 << iota
 	flagEstimated
 	flagUnpriced
-	flagsKnown = flagError | flagEstimated | flagUnpriced
+	flagDefaultPriced
+
+	variantShift = 4 // two bits
+	flagTier     = 64
+	flagsKnown   = flagError | flagEstimated | flagUnpriced | flagDefaultPriced | maxVariant<<variantShift | flagTier
 )
+
+const maxVariant = 3
 
 func clip(s string, most int) string { return s[:min(len(s), most)] }
 
 // payloadSize is how many bytes encode will write.
 func payloadSize(r *Record) int {
-	return payloadFixed + min(len(r.KeyID), maxID) + min(len(r.ChannelID), maxID) +
+	size := payloadFixed + min(len(r.KeyID), maxID) + min(len(r.ChannelID), maxID) +
 		min(len(r.AccountID), maxID) + min(len(r.Model), maxModel)
+	if r.PriceAbove > 0 {
+		size += tierSize
+	}
+	return size
 }
 
 // encode writes the record to dst, which has payloadSize bytes.
@@ -67,6 +85,15 @@ func encode(dst []byte, r *Record) {
 	}
 	if r.Unpriced {
 		flags |= flagUnpriced
+	}
+	if r.DefaultPriced {
+		flags |= flagDefaultPriced
+	}
+	if r.PriceVariant > 0 && r.PriceVariant <= maxVariant {
+		flags |= byte(r.PriceVariant) << variantShift
+	}
+	if r.PriceAbove > 0 {
+		flags |= flagTier
 	}
 	key, channel, account := clip(r.KeyID, maxID), clip(r.ChannelID, maxID), clip(r.AccountID, maxID)
 	model := clip(r.Model, maxModel)
@@ -85,7 +112,10 @@ func encode(dst []byte, r *Record) {
 	n += copy(dst[n:], key)
 	n += copy(dst[n:], channel)
 	n += copy(dst[n:], account)
-	copy(dst[n:], model)
+	n += copy(dst[n:], model)
+	if r.PriceAbove > 0 {
+		le.PutUint64(dst[n:], uint64(r.PriceAbove))
+	}
 }
 
 // decode reads what encode wrote; false means that these bytes are none of encode's.
@@ -95,8 +125,12 @@ func decode(p []byte) (Record, bool) {
 	}
 	le := binary.LittleEndian
 	key, channel, account, model := int(p[1]), int(p[2]), int(p[3]), int(le.Uint16(p[4:]))
+	tier := 0
+	if p[0]&flagTier != 0 {
+		tier = tierSize
+	}
 	if key > maxID || channel > maxID || account > maxID || model > maxModel ||
-		len(p) != payloadFixed+key+channel+account+model {
+		len(p) != payloadFixed+key+channel+account+model+tier {
 		return Record{}, false
 	}
 	r := Record{
@@ -109,11 +143,19 @@ func decode(p []byte) (Record, bool) {
 		Output:       int64(le.Uint64(p[30:])),
 		CostNanoUSD:  int64(le.Uint64(p[38:])),
 		PriceVersion: int64(le.Uint64(p[46:])),
+
+		DefaultPriced: p[0]&flagDefaultPriced != 0,
+		PriceVariant:  int32(p[0] >> variantShift & maxVariant),
+	}
+	if tier > 0 {
+		if r.PriceAbove = int64(le.Uint64(p[len(p)-tierSize:])); r.PriceAbove <= 0 {
+			return Record{}, false
+		}
 	}
 	if r.Input < 0 || r.Cached < 0 || r.Output < 0 || r.CostNanoUSD < 0 {
 		return Record{}, false
 	}
-	rest := string(p[payloadFixed:]) // one string for all four
+	rest := string(p[payloadFixed : len(p)-tier]) // one string for all four
 	take := func(n int) string {
 		s := rest[:n]
 		rest = rest[n:]
@@ -135,7 +177,8 @@ func messages(records []Record) []*syncv1.UsageRecord {
 		m.KeyId, m.ChannelId, m.AccountId, m.Model = text(r.KeyID), text(r.ChannelID), text(r.AccountID), text(r.Model)
 		m.Error, m.Estimated, m.Unpriced = r.Error, r.Estimated, r.Unpriced
 		m.InputTokens, m.CachedTokens, m.OutputTokens = r.Input, r.Cached, r.Output
-		m.CostNanoUsd, m.PriceVersion = r.CostNanoUSD, r.PriceVersion
+		m.CostNanoUsd, m.PriceVersion = r.CostNanoUSD, max(r.PriceVersion, 0)
+		m.DefaultPriced, m.PriceVariant, m.PriceAboveTokens = r.DefaultPriced, r.PriceVariant, r.PriceAbove
 		list[i] = m
 		breathe(i)
 	}

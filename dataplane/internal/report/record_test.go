@@ -3,6 +3,7 @@ package report
 import (
 	"encoding/binary"
 	"hash/crc32"
+	"slices"
 	"strings"
 	"testing"
 	"unicode/utf8"
@@ -23,7 +24,9 @@ func TestRecordSurvivesEncoding(t *testing.T) {
 			Error: rapid.Bool().Draw(t, "error"), Input: count.Draw(t, "input"), Cached: count.Draw(t, "cached"),
 			Output: count.Draw(t, "output"), CostNanoUSD: count.Draw(t, "cost"),
 			Estimated: rapid.Bool().Draw(t, "estimated"), Unpriced: rapid.Bool().Draw(t, "unpriced"),
-			PriceVersion: rapid.Int64().Draw(t, "version"),
+			PriceVersion: rapid.Int64().Draw(t, "version"), DefaultPriced: rapid.Bool().Draw(t, "default"),
+			PriceVariant: rapid.Int32Range(0, maxVariant).Draw(t, "variant"),
+			PriceAbove:   rapid.OneOf(rapid.Just(int64(0)), count).Draw(t, "tier"),
 		}
 		p := make([]byte, payloadSize(&want))
 		encode(p, &want)
@@ -46,7 +49,8 @@ func TestMessageIsAlwaysValid(t *testing.T) {
 		"not UTF-8":     {KeyID: "\xff", Model: "a\xc3\x28b\xff"},
 		"cut character": {Model: strings.Repeat("é", 200)[1:]},
 		"all bad bytes": {Model: strings.Repeat("\xff\x00", 128)},
-		"negative":      {Input: -1, Cached: -2, Output: -3, CostNanoUSD: -4},
+		"negative":      {Input: -1, Cached: -2, Output: -3, CostNanoUSD: -4, PriceVersion: -5, PriceVariant: -6, PriceAbove: -7},
+		"unknown":       {PriceVariant: 4},
 	}
 	for name, r := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -77,6 +81,13 @@ func FuzzDecodeRecord(f *testing.F) {
 	f.Add(p)
 	f.Add(p[:len(p)-1])
 	f.Add([]byte{})
+	r.PriceAbove, r.PriceVariant, r.DefaultPriced = 200_000, 2, true
+	p = make([]byte, payloadSize(&r))
+	encode(p, &r)
+	f.Add(p)
+	untrue := slices.Clone(p) // a tier that is none
+	clear(untrue[len(untrue)-tierSize:])
+	f.Add(untrue)
 	f.Fuzz(func(t *testing.T, p []byte) {
 		r, ok := decode(p)
 		if !ok {

@@ -32,6 +32,7 @@ type form any
 type settings struct {
 	Settings
 	hasher *clientkey.Hasher
+	prices settingsPrices
 }
 
 // defaults of resource.v1, for a control plane that leaves them out.
@@ -64,7 +65,7 @@ func compile(kind syncv1.Kind, id string, version int64, body []byte) (f form, e
 	case syncv1.Kind_KIND_MODEL:
 		return compileModel(version, body)
 	case syncv1.Kind_KIND_SETTINGS:
-		return compileSettings(body)
+		return compileSettings(version, body)
 	default:
 		return nil, nil
 	}
@@ -272,37 +273,17 @@ func compileKey(id string, body []byte) (form, error) {
 	return k, nil
 }
 
-func compileModel(version int64, body []byte) (form, error) {
-	st := &syncv1.ModelState{}
-	if err := unmarshal(body, st); err != nil {
-		return nil, err
-	}
-	if st.GetName() == "" {
-		return nil, errors.New("name: is empty")
-	}
-	m := &Model{Name: st.GetName(), Priced: st.GetPriced()}
-	if !m.Priced {
-		return m, nil
-	}
-	if min(st.GetInput(), st.GetCachedInput(), st.GetOutput()) < 0 {
-		return nil, errors.New("prices: negative")
-	}
-	m.PriceVersion = version
-	m.Prices = money.Prices{
-		Input:       money.NanoUSD(st.GetInput()),
-		CachedInput: money.NanoUSD(st.GetCachedInput()),
-		Output:      money.NanoUSD(st.GetOutput()),
-	}
-	return m, nil
-}
-
-func compileSettings(body []byte) (form, error) {
+func compileSettings(version int64, body []byte) (form, error) {
 	st := &syncv1.SettingsState{}
 	if err := unmarshal(body, st); err != nil {
 		return nil, err
 	}
 	if len(st.GetPepper()) == 0 {
 		return nil, errors.New("pepper: is empty")
+	}
+	prices, err := compileSettingsPrices(version, st)
+	if err != nil {
+		return nil, err
 	}
 	d := defaultSettings()
 	return &settings{
@@ -315,6 +296,7 @@ func compileSettings(body []byte) (form, error) {
 			DecisionSample:     int(min(st.GetDecisionSamplePpm(), 1_000_000)),
 		},
 		hasher: clientkey.NewHasher(st.GetPepper()),
+		prices: prices,
 	}, nil
 }
 

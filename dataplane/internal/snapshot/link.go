@@ -35,12 +35,12 @@ func (l *linker) link(prev *Snapshot, deltas []delta) *Snapshot {
 func (l *linker) linkSettings(next *Snapshot, deltas []delta) {
 	for _, d := range deltas {
 		if _, ok := d.old.(*settings); ok && d.new == nil {
-			next.settings, next.hasher = defaultSettings(), nil
+			next.settings, next.hasher, next.prices = defaultSettings(), nil, settingsPrices{}
 		}
 	}
 	for _, d := range deltas {
 		if st, ok := d.new.(*settings); ok {
-			next.settings, next.hasher = st.Settings, st.hasher
+			next.settings, next.hasher, next.prices = st.Settings, st.hasher, st.prices
 		}
 	}
 }

@@ -14,6 +14,7 @@ type Snapshot struct {
 	revision int64
 	settings Settings
 	hasher   *clientkey.Hasher
+	prices   settingsPrices
 
 	keys   keyTable
 	groups table[GroupID, *Group]
@@ -55,9 +56,6 @@ func (s *Snapshot) Key(mac clientkey.MAC) (*Key, bool) { return s.keys.get(&mac)
 
 // Group finds a group by its id.
 func (s *Snapshot) Group(id GroupID) (*Group, bool) { return s.groups.get(id) }
-
-// Model finds what a model costs, by the name that clients use.
-func (s *Snapshot) Model(name string) (*Model, bool) { return s.models.get(name) }
 
 // Channel finds a channel by its id.
 func (s *Snapshot) Channel(id ChannelID) (*Channel, bool) {

@@ -129,14 +129,6 @@ type Hedge struct {
 	ExtraPPM int           // second attempts, of a million requests of the group
 }
 
-// Model is what one model costs. It is immutable.
-type Model struct {
-	Name         string
-	Priced       bool // false: count its usage at no cost
-	Prices       money.Prices
-	PriceVersion int64 // version of the resource; 0 = unpriced
-}
-
 // Header is one header that a channel sets on upstream requests.
 type Header struct{ Name, Value string }
 

@@ -558,6 +558,114 @@ func (x *DeleteModelResponse) GetRevision() int64 {
 	return 0
 }
 
+type GetBuiltInPricesRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GetBuiltInPricesRequest) Reset() {
+	*x = GetBuiltInPricesRequest{}
+	mi := &file_fairway_admin_v1_model_proto_msgTypes[10]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GetBuiltInPricesRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GetBuiltInPricesRequest) ProtoMessage() {}
+
+func (x *GetBuiltInPricesRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_fairway_admin_v1_model_proto_msgTypes[10]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GetBuiltInPricesRequest.ProtoReflect.Descriptor instead.
+func (*GetBuiltInPricesRequest) Descriptor() ([]byte, []int) {
+	return file_fairway_admin_v1_model_proto_rawDescGZIP(), []int{10}
+}
+
+type GetBuiltInPricesResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// By name. They have no id and no etag, and cannot be updated: create a model of the same name to have other prices.
+	Models []*v1.Model `protobuf:"bytes,1,rep,name=models,proto3" json:"models,omitempty"`
+	// What usage is stamped with.
+	PriceVersion int64 `protobuf:"varint,2,opt,name=price_version,json=priceVersion,proto3" json:"price_version,omitempty"`
+	// When the figures were taken, such as "2026-03".
+	AsOf string `protobuf:"bytes,3,opt,name=as_of,json=asOf,proto3" json:"as_of,omitempty"`
+	// SHA-256 of the table in hexadecimal.
+	Digest        string `protobuf:"bytes,4,opt,name=digest,proto3" json:"digest,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GetBuiltInPricesResponse) Reset() {
+	*x = GetBuiltInPricesResponse{}
+	mi := &file_fairway_admin_v1_model_proto_msgTypes[11]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GetBuiltInPricesResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GetBuiltInPricesResponse) ProtoMessage() {}
+
+func (x *GetBuiltInPricesResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_fairway_admin_v1_model_proto_msgTypes[11]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GetBuiltInPricesResponse.ProtoReflect.Descriptor instead.
+func (*GetBuiltInPricesResponse) Descriptor() ([]byte, []int) {
+	return file_fairway_admin_v1_model_proto_rawDescGZIP(), []int{11}
+}
+
+func (x *GetBuiltInPricesResponse) GetModels() []*v1.Model {
+	if x != nil {
+		return x.Models
+	}
+	return nil
+}
+
+func (x *GetBuiltInPricesResponse) GetPriceVersion() int64 {
+	if x != nil {
+		return x.PriceVersion
+	}
+	return 0
+}
+
+func (x *GetBuiltInPricesResponse) GetAsOf() string {
+	if x != nil {
+		return x.AsOf
+	}
+	return ""
+}
+
+func (x *GetBuiltInPricesResponse) GetDigest() string {
+	if x != nil {
+		return x.Digest
+	}
+	return ""
+}
+
 var File_fairway_admin_v1_model_proto protoreflect.FileDescriptor
 
 const file_fairway_admin_v1_model_proto_rawDesc = "" +
@@ -599,14 +707,21 @@ const file_fairway_admin_v1_model_proto_rawDesc = "" +
 	"\xbaH\ar\x05\x10\x01\x18\x80\x01R\x04name\x12(\n" +
 	"\x04etag\x18\x02 \x01(\tB\x14\xbaH\x11r\x0f2\r^[0-9]{0,20}$R\x04etag\"1\n" +
 	"\x13DeleteModelResponse\x12\x1a\n" +
-	"\brevision\x18\x01 \x01(\x03R\brevision2\xd8\x03\n" +
+	"\brevision\x18\x01 \x01(\x03R\brevision\"\x19\n" +
+	"\x17GetBuiltInPricesRequest\"\xa0\x01\n" +
+	"\x18GetBuiltInPricesResponse\x122\n" +
+	"\x06models\x18\x01 \x03(\v2\x1a.fairway.resource.v1.ModelR\x06models\x12#\n" +
+	"\rprice_version\x18\x02 \x01(\x03R\fpriceVersion\x12\x13\n" +
+	"\x05as_of\x18\x03 \x01(\tR\x04asOf\x12\x16\n" +
+	"\x06digest\x18\x04 \x01(\tR\x06digest2\xc8\x04\n" +
 	"\fModelService\x12Z\n" +
 	"\vCreateModel\x12$.fairway.admin.v1.CreateModelRequest\x1a%.fairway.admin.v1.CreateModelResponse\x12V\n" +
 	"\bGetModel\x12!.fairway.admin.v1.GetModelRequest\x1a\".fairway.admin.v1.GetModelResponse\"\x03\x90\x02\x01\x12\\\n" +
 	"\n" +
 	"ListModels\x12#.fairway.admin.v1.ListModelsRequest\x1a$.fairway.admin.v1.ListModelsResponse\"\x03\x90\x02\x01\x12Z\n" +
 	"\vUpdateModel\x12$.fairway.admin.v1.UpdateModelRequest\x1a%.fairway.admin.v1.UpdateModelResponse\x12Z\n" +
-	"\vDeleteModel\x12$.fairway.admin.v1.DeleteModelRequest\x1a%.fairway.admin.v1.DeleteModelResponseB\xae\x01\n" +
+	"\vDeleteModel\x12$.fairway.admin.v1.DeleteModelRequest\x1a%.fairway.admin.v1.DeleteModelResponse\x12n\n" +
+	"\x10GetBuiltInPrices\x12).fairway.admin.v1.GetBuiltInPricesRequest\x1a*.fairway.admin.v1.GetBuiltInPricesResponse\"\x03\x90\x02\x01B\xae\x01\n" +
 	"\x14com.fairway.admin.v1B\n" +
 	"ModelProtoP\x01Z(fairway/pkg/gen/fairway/admin/v1;adminv1\xa2\x02\x03FAX\xaa\x02\x10Fairway.Admin.V1\xca\x02\x10Fairway\\Admin\\V1\xe2\x02\x1cFairway\\Admin\\V1\\GPBMetadata\xea\x02\x12Fairway::Admin::V1b\x06proto3"
 
@@ -622,44 +737,49 @@ func file_fairway_admin_v1_model_proto_rawDescGZIP() []byte {
 	return file_fairway_admin_v1_model_proto_rawDescData
 }
 
-var file_fairway_admin_v1_model_proto_msgTypes = make([]protoimpl.MessageInfo, 10)
+var file_fairway_admin_v1_model_proto_msgTypes = make([]protoimpl.MessageInfo, 12)
 var file_fairway_admin_v1_model_proto_goTypes = []any{
-	(*CreateModelRequest)(nil),    // 0: fairway.admin.v1.CreateModelRequest
-	(*CreateModelResponse)(nil),   // 1: fairway.admin.v1.CreateModelResponse
-	(*GetModelRequest)(nil),       // 2: fairway.admin.v1.GetModelRequest
-	(*GetModelResponse)(nil),      // 3: fairway.admin.v1.GetModelResponse
-	(*ListModelsRequest)(nil),     // 4: fairway.admin.v1.ListModelsRequest
-	(*ListModelsResponse)(nil),    // 5: fairway.admin.v1.ListModelsResponse
-	(*UpdateModelRequest)(nil),    // 6: fairway.admin.v1.UpdateModelRequest
-	(*UpdateModelResponse)(nil),   // 7: fairway.admin.v1.UpdateModelResponse
-	(*DeleteModelRequest)(nil),    // 8: fairway.admin.v1.DeleteModelRequest
-	(*DeleteModelResponse)(nil),   // 9: fairway.admin.v1.DeleteModelResponse
-	(*v1.Model)(nil),              // 10: fairway.resource.v1.Model
-	(*fieldmaskpb.FieldMask)(nil), // 11: google.protobuf.FieldMask
+	(*CreateModelRequest)(nil),       // 0: fairway.admin.v1.CreateModelRequest
+	(*CreateModelResponse)(nil),      // 1: fairway.admin.v1.CreateModelResponse
+	(*GetModelRequest)(nil),          // 2: fairway.admin.v1.GetModelRequest
+	(*GetModelResponse)(nil),         // 3: fairway.admin.v1.GetModelResponse
+	(*ListModelsRequest)(nil),        // 4: fairway.admin.v1.ListModelsRequest
+	(*ListModelsResponse)(nil),       // 5: fairway.admin.v1.ListModelsResponse
+	(*UpdateModelRequest)(nil),       // 6: fairway.admin.v1.UpdateModelRequest
+	(*UpdateModelResponse)(nil),      // 7: fairway.admin.v1.UpdateModelResponse
+	(*DeleteModelRequest)(nil),       // 8: fairway.admin.v1.DeleteModelRequest
+	(*DeleteModelResponse)(nil),      // 9: fairway.admin.v1.DeleteModelResponse
+	(*GetBuiltInPricesRequest)(nil),  // 10: fairway.admin.v1.GetBuiltInPricesRequest
+	(*GetBuiltInPricesResponse)(nil), // 11: fairway.admin.v1.GetBuiltInPricesResponse
+	(*v1.Model)(nil),                 // 12: fairway.resource.v1.Model
+	(*fieldmaskpb.FieldMask)(nil),    // 13: google.protobuf.FieldMask
 }
 var file_fairway_admin_v1_model_proto_depIdxs = []int32{
-	10, // 0: fairway.admin.v1.CreateModelRequest.model:type_name -> fairway.resource.v1.Model
-	10, // 1: fairway.admin.v1.CreateModelResponse.model:type_name -> fairway.resource.v1.Model
-	10, // 2: fairway.admin.v1.GetModelResponse.model:type_name -> fairway.resource.v1.Model
-	10, // 3: fairway.admin.v1.ListModelsResponse.models:type_name -> fairway.resource.v1.Model
-	10, // 4: fairway.admin.v1.UpdateModelRequest.model:type_name -> fairway.resource.v1.Model
-	11, // 5: fairway.admin.v1.UpdateModelRequest.update_mask:type_name -> google.protobuf.FieldMask
-	10, // 6: fairway.admin.v1.UpdateModelResponse.model:type_name -> fairway.resource.v1.Model
-	0,  // 7: fairway.admin.v1.ModelService.CreateModel:input_type -> fairway.admin.v1.CreateModelRequest
-	2,  // 8: fairway.admin.v1.ModelService.GetModel:input_type -> fairway.admin.v1.GetModelRequest
-	4,  // 9: fairway.admin.v1.ModelService.ListModels:input_type -> fairway.admin.v1.ListModelsRequest
-	6,  // 10: fairway.admin.v1.ModelService.UpdateModel:input_type -> fairway.admin.v1.UpdateModelRequest
-	8,  // 11: fairway.admin.v1.ModelService.DeleteModel:input_type -> fairway.admin.v1.DeleteModelRequest
-	1,  // 12: fairway.admin.v1.ModelService.CreateModel:output_type -> fairway.admin.v1.CreateModelResponse
-	3,  // 13: fairway.admin.v1.ModelService.GetModel:output_type -> fairway.admin.v1.GetModelResponse
-	5,  // 14: fairway.admin.v1.ModelService.ListModels:output_type -> fairway.admin.v1.ListModelsResponse
-	7,  // 15: fairway.admin.v1.ModelService.UpdateModel:output_type -> fairway.admin.v1.UpdateModelResponse
-	9,  // 16: fairway.admin.v1.ModelService.DeleteModel:output_type -> fairway.admin.v1.DeleteModelResponse
-	12, // [12:17] is the sub-list for method output_type
-	7,  // [7:12] is the sub-list for method input_type
-	7,  // [7:7] is the sub-list for extension type_name
-	7,  // [7:7] is the sub-list for extension extendee
-	0,  // [0:7] is the sub-list for field type_name
+	12, // 0: fairway.admin.v1.CreateModelRequest.model:type_name -> fairway.resource.v1.Model
+	12, // 1: fairway.admin.v1.CreateModelResponse.model:type_name -> fairway.resource.v1.Model
+	12, // 2: fairway.admin.v1.GetModelResponse.model:type_name -> fairway.resource.v1.Model
+	12, // 3: fairway.admin.v1.ListModelsResponse.models:type_name -> fairway.resource.v1.Model
+	12, // 4: fairway.admin.v1.UpdateModelRequest.model:type_name -> fairway.resource.v1.Model
+	13, // 5: fairway.admin.v1.UpdateModelRequest.update_mask:type_name -> google.protobuf.FieldMask
+	12, // 6: fairway.admin.v1.UpdateModelResponse.model:type_name -> fairway.resource.v1.Model
+	12, // 7: fairway.admin.v1.GetBuiltInPricesResponse.models:type_name -> fairway.resource.v1.Model
+	0,  // 8: fairway.admin.v1.ModelService.CreateModel:input_type -> fairway.admin.v1.CreateModelRequest
+	2,  // 9: fairway.admin.v1.ModelService.GetModel:input_type -> fairway.admin.v1.GetModelRequest
+	4,  // 10: fairway.admin.v1.ModelService.ListModels:input_type -> fairway.admin.v1.ListModelsRequest
+	6,  // 11: fairway.admin.v1.ModelService.UpdateModel:input_type -> fairway.admin.v1.UpdateModelRequest
+	8,  // 12: fairway.admin.v1.ModelService.DeleteModel:input_type -> fairway.admin.v1.DeleteModelRequest
+	10, // 13: fairway.admin.v1.ModelService.GetBuiltInPrices:input_type -> fairway.admin.v1.GetBuiltInPricesRequest
+	1,  // 14: fairway.admin.v1.ModelService.CreateModel:output_type -> fairway.admin.v1.CreateModelResponse
+	3,  // 15: fairway.admin.v1.ModelService.GetModel:output_type -> fairway.admin.v1.GetModelResponse
+	5,  // 16: fairway.admin.v1.ModelService.ListModels:output_type -> fairway.admin.v1.ListModelsResponse
+	7,  // 17: fairway.admin.v1.ModelService.UpdateModel:output_type -> fairway.admin.v1.UpdateModelResponse
+	9,  // 18: fairway.admin.v1.ModelService.DeleteModel:output_type -> fairway.admin.v1.DeleteModelResponse
+	11, // 19: fairway.admin.v1.ModelService.GetBuiltInPrices:output_type -> fairway.admin.v1.GetBuiltInPricesResponse
+	14, // [14:20] is the sub-list for method output_type
+	8,  // [8:14] is the sub-list for method input_type
+	8,  // [8:8] is the sub-list for extension type_name
+	8,  // [8:8] is the sub-list for extension extendee
+	0,  // [0:8] is the sub-list for field type_name
 }
 
 func init() { file_fairway_admin_v1_model_proto_init() }
@@ -673,7 +793,7 @@ func file_fairway_admin_v1_model_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_fairway_admin_v1_model_proto_rawDesc), len(file_fairway_admin_v1_model_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   10,
+			NumMessages:   12,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -10,6 +10,7 @@ import (
 	_ "buf.build/gen/go/bufbuild/protovalidate/protocolbuffers/go/buf/validate"
 	protoreflect "google.golang.org/protobuf/reflect/protoreflect"
 	protoimpl "google.golang.org/protobuf/runtime/protoimpl"
+	timestamppb "google.golang.org/protobuf/types/known/timestamppb"
 	reflect "reflect"
 	sync "sync"
 	unsafe "unsafe"
@@ -22,12 +23,73 @@ const (
 	_ = protoimpl.EnforceVersion(protoimpl.MaxVersion - 20)
 )
 
-// Model carries what a model costs, by the name that clients ask for. A model needs no resource to be served; without
-// one its usage is counted at no cost and marked unpriced.
+// ServiceVariant is a way of service that a provider sells at its own price.
+type ServiceVariant int32
+
+const (
+	// The standard one.
+	ServiceVariant_SERVICE_VARIANT_UNSPECIFIED ServiceVariant = 0
+	// Later, in bulk.
+	ServiceVariant_SERVICE_VARIANT_BATCH ServiceVariant = 1
+	// When there is room.
+	ServiceVariant_SERVICE_VARIANT_FLEX ServiceVariant = 2
+	// Before others.
+	ServiceVariant_SERVICE_VARIANT_PRIORITY ServiceVariant = 3
+)
+
+// Enum value maps for ServiceVariant.
+var (
+	ServiceVariant_name = map[int32]string{
+		0: "SERVICE_VARIANT_UNSPECIFIED",
+		1: "SERVICE_VARIANT_BATCH",
+		2: "SERVICE_VARIANT_FLEX",
+		3: "SERVICE_VARIANT_PRIORITY",
+	}
+	ServiceVariant_value = map[string]int32{
+		"SERVICE_VARIANT_UNSPECIFIED": 0,
+		"SERVICE_VARIANT_BATCH":       1,
+		"SERVICE_VARIANT_FLEX":        2,
+		"SERVICE_VARIANT_PRIORITY":    3,
+	}
+)
+
+func (x ServiceVariant) Enum() *ServiceVariant {
+	p := new(ServiceVariant)
+	*p = x
+	return p
+}
+
+func (x ServiceVariant) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (ServiceVariant) Descriptor() protoreflect.EnumDescriptor {
+	return file_fairway_resource_v1_model_proto_enumTypes[0].Descriptor()
+}
+
+func (ServiceVariant) Type() protoreflect.EnumType {
+	return &file_fairway_resource_v1_model_proto_enumTypes[0]
+}
+
+func (x ServiceVariant) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use ServiceVariant.Descriptor instead.
+func (ServiceVariant) EnumDescriptor() ([]byte, []int) {
+	return file_fairway_resource_v1_model_proto_rawDescGZIP(), []int{0}
+}
+
+// Model carries what a model costs, by the name that clients ask for. A model needs no resource to be served: without one
+// it costs what the built-in table says, and without that what the settings say of unknown prices. A model with a resource
+// never costs what the built-in table says, even if the resource has no prices.
 type Model struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Metadata      *Metadata              `protobuf:"bytes,1,opt,name=metadata,proto3" json:"metadata,omitempty"`
-	Prices        *Prices                `protobuf:"bytes,2,opt,name=prices,proto3" json:"prices,omitempty"`
+	state    protoimpl.MessageState `protogen:"open.v1"`
+	Metadata *Metadata              `protobuf:"bytes,1,opt,name=metadata,proto3" json:"metadata,omitempty"`
+	// Until the first time of schedule; absent = until then the price is not known.
+	Prices *Prices `protobuf:"bytes,2,opt,name=prices,proto3" json:"prices,omitempty"`
+	// Later prices. Each holds from its time until the next one's; what counts is when a request ends.
+	Schedule      []*PriceChange `protobuf:"bytes,3,rep,name=schedule,proto3" json:"schedule,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -76,22 +138,100 @@ func (x *Model) GetPrices() *Prices {
 	return nil
 }
 
+func (x *Model) GetSchedule() []*PriceChange {
+	if x != nil {
+		return x.Schedule
+	}
+	return nil
+}
+
+// PriceChange is what a model costs from some time on.
+type PriceChange struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	EffectiveTime *timestamppb.Timestamp `protobuf:"bytes,1,opt,name=effective_time,json=effectiveTime,proto3" json:"effective_time,omitempty"`
+	Prices        *Prices                `protobuf:"bytes,2,opt,name=prices,proto3" json:"prices,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PriceChange) Reset() {
+	*x = PriceChange{}
+	mi := &file_fairway_resource_v1_model_proto_msgTypes[1]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PriceChange) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PriceChange) ProtoMessage() {}
+
+func (x *PriceChange) ProtoReflect() protoreflect.Message {
+	mi := &file_fairway_resource_v1_model_proto_msgTypes[1]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PriceChange.ProtoReflect.Descriptor instead.
+func (*PriceChange) Descriptor() ([]byte, []int) {
+	return file_fairway_resource_v1_model_proto_rawDescGZIP(), []int{1}
+}
+
+func (x *PriceChange) GetEffectiveTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.EffectiveTime
+	}
+	return nil
+}
+
+func (x *PriceChange) GetPrices() *Prices {
+	if x != nil {
+		return x.Prices
+	}
+	return nil
+}
+
 // Prices are in nano-USD (1e-9 USD) per million tokens: 2.50 USD per million tokens is 2500000000.
 type Prices struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Uncached input.
+	// Input that no cache had to do with.
 	Input int64 `protobuf:"varint,1,opt,name=input,proto3" json:"input,omitempty"`
 	// Input read from the provider's cache; absent = as input.
 	CachedInput *int64 `protobuf:"varint,2,opt,name=cached_input,json=cachedInput,proto3,oneof" json:"cached_input,omitempty"`
-	// Output, reasoning included.
-	Output        int64 `protobuf:"varint,3,opt,name=output,proto3" json:"output,omitempty"`
+	// Output.
+	Output int64 `protobuf:"varint,3,opt,name=output,proto3" json:"output,omitempty"`
+	// Input written into the provider's cache for the usual time, five minutes at Anthropic; absent = as input.
+	CacheWrite *int64 `protobuf:"varint,4,opt,name=cache_write,json=cacheWrite,proto3,oneof" json:"cache_write,omitempty"`
+	// Input written into it for the long time, one hour at Anthropic; absent = as cache_write.
+	CacheWriteLong *int64 `protobuf:"varint,5,opt,name=cache_write_long,json=cacheWriteLong,proto3,oneof" json:"cache_write_long,omitempty"`
+	// Output that the model thought; absent = as output.
+	Reasoning *int64 `protobuf:"varint,6,opt,name=reasoning,proto3,oneof" json:"reasoning,omitempty"`
+	// Input of sound that did not come from a cache; absent = as input.
+	AudioInput *int64 `protobuf:"varint,7,opt,name=audio_input,json=audioInput,proto3,oneof" json:"audio_input,omitempty"`
+	// Output of sound; absent = as output.
+	AudioOutput *int64 `protobuf:"varint,8,opt,name=audio_output,json=audioOutput,proto3,oneof" json:"audio_output,omitempty"`
+	// Nano-USD per image that was made; absent = 0.
+	Image *int64 `protobuf:"varint,9,opt,name=image,proto3,oneof" json:"image,omitempty"`
+	// Nano-USD per request that was answered, beside its tokens; absent = 0.
+	Request *int64 `protobuf:"varint,10,opt,name=request,proto3,oneof" json:"request,omitempty"`
+	// What a whole request costs whose input is longer, such as above 200000 tokens. The highest that is passed counts.
+	Tiers []*PriceTier `protobuf:"bytes,11,rep,name=tiers,proto3" json:"tiers,omitempty"`
+	// What the provider's other ways of service cost; those that are not listed cost as the standard one.
+	Variants      []*PriceVariant `protobuf:"bytes,12,rep,name=variants,proto3" json:"variants,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Prices) Reset() {
 	*x = Prices{}
-	mi := &file_fairway_resource_v1_model_proto_msgTypes[1]
+	mi := &file_fairway_resource_v1_model_proto_msgTypes[2]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -103,7 +243,7 @@ func (x *Prices) String() string {
 func (*Prices) ProtoMessage() {}
 
 func (x *Prices) ProtoReflect() protoreflect.Message {
-	mi := &file_fairway_resource_v1_model_proto_msgTypes[1]
+	mi := &file_fairway_resource_v1_model_proto_msgTypes[2]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -116,7 +256,7 @@ func (x *Prices) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Prices.ProtoReflect.Descriptor instead.
 func (*Prices) Descriptor() ([]byte, []int) {
-	return file_fairway_resource_v1_model_proto_rawDescGZIP(), []int{1}
+	return file_fairway_resource_v1_model_proto_rawDescGZIP(), []int{2}
 }
 
 func (x *Prices) GetInput() int64 {
@@ -140,19 +280,364 @@ func (x *Prices) GetOutput() int64 {
 	return 0
 }
 
+func (x *Prices) GetCacheWrite() int64 {
+	if x != nil && x.CacheWrite != nil {
+		return *x.CacheWrite
+	}
+	return 0
+}
+
+func (x *Prices) GetCacheWriteLong() int64 {
+	if x != nil && x.CacheWriteLong != nil {
+		return *x.CacheWriteLong
+	}
+	return 0
+}
+
+func (x *Prices) GetReasoning() int64 {
+	if x != nil && x.Reasoning != nil {
+		return *x.Reasoning
+	}
+	return 0
+}
+
+func (x *Prices) GetAudioInput() int64 {
+	if x != nil && x.AudioInput != nil {
+		return *x.AudioInput
+	}
+	return 0
+}
+
+func (x *Prices) GetAudioOutput() int64 {
+	if x != nil && x.AudioOutput != nil {
+		return *x.AudioOutput
+	}
+	return 0
+}
+
+func (x *Prices) GetImage() int64 {
+	if x != nil && x.Image != nil {
+		return *x.Image
+	}
+	return 0
+}
+
+func (x *Prices) GetRequest() int64 {
+	if x != nil && x.Request != nil {
+		return *x.Request
+	}
+	return 0
+}
+
+func (x *Prices) GetTiers() []*PriceTier {
+	if x != nil {
+		return x.Tiers
+	}
+	return nil
+}
+
+func (x *Prices) GetVariants() []*PriceVariant {
+	if x != nil {
+		return x.Variants
+	}
+	return nil
+}
+
+// Rates are what tokens cost, in nano-USD per million. What is absent follows the others of the same Rates.
+type Rates struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Input that no cache had to do with.
+	Input int64 `protobuf:"varint,1,opt,name=input,proto3" json:"input,omitempty"`
+	// Input read from the provider's cache; absent = as input.
+	CachedInput *int64 `protobuf:"varint,2,opt,name=cached_input,json=cachedInput,proto3,oneof" json:"cached_input,omitempty"`
+	// Output.
+	Output int64 `protobuf:"varint,3,opt,name=output,proto3" json:"output,omitempty"`
+	// Input written into the provider's cache for the usual time, five minutes at Anthropic; absent = as input.
+	CacheWrite *int64 `protobuf:"varint,4,opt,name=cache_write,json=cacheWrite,proto3,oneof" json:"cache_write,omitempty"`
+	// Input written into it for the long time, one hour at Anthropic; absent = as cache_write.
+	CacheWriteLong *int64 `protobuf:"varint,5,opt,name=cache_write_long,json=cacheWriteLong,proto3,oneof" json:"cache_write_long,omitempty"`
+	// Output that the model thought; absent = as output.
+	Reasoning *int64 `protobuf:"varint,6,opt,name=reasoning,proto3,oneof" json:"reasoning,omitempty"`
+	// Input of sound that did not come from a cache; absent = as input.
+	AudioInput *int64 `protobuf:"varint,7,opt,name=audio_input,json=audioInput,proto3,oneof" json:"audio_input,omitempty"`
+	// Output of sound; absent = as output.
+	AudioOutput   *int64 `protobuf:"varint,8,opt,name=audio_output,json=audioOutput,proto3,oneof" json:"audio_output,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Rates) Reset() {
+	*x = Rates{}
+	mi := &file_fairway_resource_v1_model_proto_msgTypes[3]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Rates) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Rates) ProtoMessage() {}
+
+func (x *Rates) ProtoReflect() protoreflect.Message {
+	mi := &file_fairway_resource_v1_model_proto_msgTypes[3]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Rates.ProtoReflect.Descriptor instead.
+func (*Rates) Descriptor() ([]byte, []int) {
+	return file_fairway_resource_v1_model_proto_rawDescGZIP(), []int{3}
+}
+
+func (x *Rates) GetInput() int64 {
+	if x != nil {
+		return x.Input
+	}
+	return 0
+}
+
+func (x *Rates) GetCachedInput() int64 {
+	if x != nil && x.CachedInput != nil {
+		return *x.CachedInput
+	}
+	return 0
+}
+
+func (x *Rates) GetOutput() int64 {
+	if x != nil {
+		return x.Output
+	}
+	return 0
+}
+
+func (x *Rates) GetCacheWrite() int64 {
+	if x != nil && x.CacheWrite != nil {
+		return *x.CacheWrite
+	}
+	return 0
+}
+
+func (x *Rates) GetCacheWriteLong() int64 {
+	if x != nil && x.CacheWriteLong != nil {
+		return *x.CacheWriteLong
+	}
+	return 0
+}
+
+func (x *Rates) GetReasoning() int64 {
+	if x != nil && x.Reasoning != nil {
+		return *x.Reasoning
+	}
+	return 0
+}
+
+func (x *Rates) GetAudioInput() int64 {
+	if x != nil && x.AudioInput != nil {
+		return *x.AudioInput
+	}
+	return 0
+}
+
+func (x *Rates) GetAudioOutput() int64 {
+	if x != nil && x.AudioOutput != nil {
+		return *x.AudioOutput
+	}
+	return 0
+}
+
+// PriceTier is what longer requests cost.
+type PriceTier struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Input tokens, cached ones included, beyond which it holds.
+	AboveInputTokens int64  `protobuf:"varint,1,opt,name=above_input_tokens,json=aboveInputTokens,proto3" json:"above_input_tokens,omitempty"`
+	Rates            *Rates `protobuf:"bytes,2,opt,name=rates,proto3" json:"rates,omitempty"`
+	unknownFields    protoimpl.UnknownFields
+	sizeCache        protoimpl.SizeCache
+}
+
+func (x *PriceTier) Reset() {
+	*x = PriceTier{}
+	mi := &file_fairway_resource_v1_model_proto_msgTypes[4]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PriceTier) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PriceTier) ProtoMessage() {}
+
+func (x *PriceTier) ProtoReflect() protoreflect.Message {
+	mi := &file_fairway_resource_v1_model_proto_msgTypes[4]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PriceTier.ProtoReflect.Descriptor instead.
+func (*PriceTier) Descriptor() ([]byte, []int) {
+	return file_fairway_resource_v1_model_proto_rawDescGZIP(), []int{4}
+}
+
+func (x *PriceTier) GetAboveInputTokens() int64 {
+	if x != nil {
+		return x.AboveInputTokens
+	}
+	return 0
+}
+
+func (x *PriceTier) GetRates() *Rates {
+	if x != nil {
+		return x.Rates
+	}
+	return nil
+}
+
+// PriceVariant is what one way of service costs. It counts where the provider's answer says that it served that way.
+type PriceVariant struct {
+	state   protoimpl.MessageState `protogen:"open.v1"`
+	Variant ServiceVariant         `protobuf:"varint,1,opt,name=variant,proto3,enum=fairway.resource.v1.ServiceVariant" json:"variant,omitempty"`
+	Rates   *Rates                 `protobuf:"bytes,2,opt,name=rates,proto3" json:"rates,omitempty"`
+	// Of this variant; the standard tiers do not hold for it.
+	Tiers         []*PriceTier `protobuf:"bytes,3,rep,name=tiers,proto3" json:"tiers,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PriceVariant) Reset() {
+	*x = PriceVariant{}
+	mi := &file_fairway_resource_v1_model_proto_msgTypes[5]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PriceVariant) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PriceVariant) ProtoMessage() {}
+
+func (x *PriceVariant) ProtoReflect() protoreflect.Message {
+	mi := &file_fairway_resource_v1_model_proto_msgTypes[5]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PriceVariant.ProtoReflect.Descriptor instead.
+func (*PriceVariant) Descriptor() ([]byte, []int) {
+	return file_fairway_resource_v1_model_proto_rawDescGZIP(), []int{5}
+}
+
+func (x *PriceVariant) GetVariant() ServiceVariant {
+	if x != nil {
+		return x.Variant
+	}
+	return ServiceVariant_SERVICE_VARIANT_UNSPECIFIED
+}
+
+func (x *PriceVariant) GetRates() *Rates {
+	if x != nil {
+		return x.Rates
+	}
+	return nil
+}
+
+func (x *PriceVariant) GetTiers() []*PriceTier {
+	if x != nil {
+		return x.Tiers
+	}
+	return nil
+}
+
 var File_fairway_resource_v1_model_proto protoreflect.FileDescriptor
 
 const file_fairway_resource_v1_model_proto_rawDesc = "" +
 	"\n" +
-	"\x1ffairway/resource/v1/model.proto\x12\x13fairway.resource.v1\x1a\x1bbuf/validate/validate.proto\x1a\"fairway/resource/v1/metadata.proto\"\x7f\n" +
+	"\x1ffairway/resource/v1/model.proto\x12\x13fairway.resource.v1\x1a\x1bbuf/validate/validate.proto\x1a\"fairway/resource/v1/metadata.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xc7\x01\n" +
 	"\x05Model\x12A\n" +
 	"\bmetadata\x18\x01 \x01(\v2\x1d.fairway.resource.v1.MetadataB\x06\xbaH\x03\xc8\x01\x01R\bmetadata\x123\n" +
-	"\x06prices\x18\x02 \x01(\v2\x1b.fairway.resource.v1.PricesR\x06prices\"\xa5\x01\n" +
+	"\x06prices\x18\x02 \x01(\v2\x1b.fairway.resource.v1.PricesR\x06prices\x12F\n" +
+	"\bschedule\x18\x03 \x03(\v2 .fairway.resource.v1.PriceChangeB\b\xbaH\x05\x92\x01\x02\x10\x10R\bschedule\"\x9a\x01\n" +
+	"\vPriceChange\x12N\n" +
+	"\x0eeffective_time\x18\x01 \x01(\v2\x1a.google.protobuf.TimestampB\v\xbaH\b\xc8\x01\x01\xb2\x01\x02*\x00R\reffectiveTime\x12;\n" +
+	"\x06prices\x18\x02 \x01(\v2\x1b.fairway.resource.v1.PricesB\x06\xbaH\x03\xc8\x01\x01R\x06prices\"\x96\x06\n" +
 	"\x06Prices\x12&\n" +
 	"\x05input\x18\x01 \x01(\x03B\x10\xbaH\r\"\v\x18\x80\x80\x9a\xa6\xea\xaf\xe3\x01(\x00R\x05input\x128\n" +
 	"\fcached_input\x18\x02 \x01(\x03B\x10\xbaH\r\"\v\x18\x80\x80\x9a\xa6\xea\xaf\xe3\x01(\x00H\x00R\vcachedInput\x88\x01\x01\x12(\n" +
-	"\x06output\x18\x03 \x01(\x03B\x10\xbaH\r\"\v\x18\x80\x80\x9a\xa6\xea\xaf\xe3\x01(\x00R\x06outputB\x0f\n" +
-	"\r_cached_inputB\xc3\x01\n" +
+	"\x06output\x18\x03 \x01(\x03B\x10\xbaH\r\"\v\x18\x80\x80\x9a\xa6\xea\xaf\xe3\x01(\x00R\x06output\x126\n" +
+	"\vcache_write\x18\x04 \x01(\x03B\x10\xbaH\r\"\v\x18\x80\x80\x9a\xa6\xea\xaf\xe3\x01(\x00H\x01R\n" +
+	"cacheWrite\x88\x01\x01\x12?\n" +
+	"\x10cache_write_long\x18\x05 \x01(\x03B\x10\xbaH\r\"\v\x18\x80\x80\x9a\xa6\xea\xaf\xe3\x01(\x00H\x02R\x0ecacheWriteLong\x88\x01\x01\x123\n" +
+	"\treasoning\x18\x06 \x01(\x03B\x10\xbaH\r\"\v\x18\x80\x80\x9a\xa6\xea\xaf\xe3\x01(\x00H\x03R\treasoning\x88\x01\x01\x126\n" +
+	"\vaudio_input\x18\a \x01(\x03B\x10\xbaH\r\"\v\x18\x80\x80\x9a\xa6\xea\xaf\xe3\x01(\x00H\x04R\n" +
+	"audioInput\x88\x01\x01\x128\n" +
+	"\faudio_output\x18\b \x01(\x03B\x10\xbaH\r\"\v\x18\x80\x80\x9a\xa6\xea\xaf\xe3\x01(\x00H\x05R\vaudioOutput\x88\x01\x01\x12+\n" +
+	"\x05image\x18\t \x01(\x03B\x10\xbaH\r\"\v\x18\x80\x80\x9a\xa6\xea\xaf\xe3\x01(\x00H\x06R\x05image\x88\x01\x01\x12/\n" +
+	"\arequest\x18\n" +
+	" \x01(\x03B\x10\xbaH\r\"\v\x18\x80\x80\x9a\xa6\xea\xaf\xe3\x01(\x00H\aR\arequest\x88\x01\x01\x12>\n" +
+	"\x05tiers\x18\v \x03(\v2\x1e.fairway.resource.v1.PriceTierB\b\xbaH\x05\x92\x01\x02\x10\bR\x05tiers\x12G\n" +
+	"\bvariants\x18\f \x03(\v2!.fairway.resource.v1.PriceVariantB\b\xbaH\x05\x92\x01\x02\x10\x03R\bvariantsB\x0f\n" +
+	"\r_cached_inputB\x0e\n" +
+	"\f_cache_writeB\x13\n" +
+	"\x11_cache_write_longB\f\n" +
+	"\n" +
+	"_reasoningB\x0e\n" +
+	"\f_audio_inputB\x0f\n" +
+	"\r_audio_outputB\b\n" +
+	"\x06_imageB\n" +
+	"\n" +
+	"\b_request\"\x98\x04\n" +
+	"\x05Rates\x12&\n" +
+	"\x05input\x18\x01 \x01(\x03B\x10\xbaH\r\"\v\x18\x80\x80\x9a\xa6\xea\xaf\xe3\x01(\x00R\x05input\x128\n" +
+	"\fcached_input\x18\x02 \x01(\x03B\x10\xbaH\r\"\v\x18\x80\x80\x9a\xa6\xea\xaf\xe3\x01(\x00H\x00R\vcachedInput\x88\x01\x01\x12(\n" +
+	"\x06output\x18\x03 \x01(\x03B\x10\xbaH\r\"\v\x18\x80\x80\x9a\xa6\xea\xaf\xe3\x01(\x00R\x06output\x126\n" +
+	"\vcache_write\x18\x04 \x01(\x03B\x10\xbaH\r\"\v\x18\x80\x80\x9a\xa6\xea\xaf\xe3\x01(\x00H\x01R\n" +
+	"cacheWrite\x88\x01\x01\x12?\n" +
+	"\x10cache_write_long\x18\x05 \x01(\x03B\x10\xbaH\r\"\v\x18\x80\x80\x9a\xa6\xea\xaf\xe3\x01(\x00H\x02R\x0ecacheWriteLong\x88\x01\x01\x123\n" +
+	"\treasoning\x18\x06 \x01(\x03B\x10\xbaH\r\"\v\x18\x80\x80\x9a\xa6\xea\xaf\xe3\x01(\x00H\x03R\treasoning\x88\x01\x01\x126\n" +
+	"\vaudio_input\x18\a \x01(\x03B\x10\xbaH\r\"\v\x18\x80\x80\x9a\xa6\xea\xaf\xe3\x01(\x00H\x04R\n" +
+	"audioInput\x88\x01\x01\x128\n" +
+	"\faudio_output\x18\b \x01(\x03B\x10\xbaH\r\"\v\x18\x80\x80\x9a\xa6\xea\xaf\xe3\x01(\x00H\x05R\vaudioOutput\x88\x01\x01B\x0f\n" +
+	"\r_cached_inputB\x0e\n" +
+	"\f_cache_writeB\x13\n" +
+	"\x11_cache_write_longB\f\n" +
+	"\n" +
+	"_reasoningB\x0e\n" +
+	"\f_audio_inputB\x0f\n" +
+	"\r_audio_output\"\x82\x01\n" +
+	"\tPriceTier\x12;\n" +
+	"\x12above_input_tokens\x18\x01 \x01(\x03B\r\xbaH\n" +
+	"\"\b\x18\x80\x94\xeb\xdc\x03(\x01R\x10aboveInputTokens\x128\n" +
+	"\x05rates\x18\x02 \x01(\v2\x1a.fairway.resource.v1.RatesB\x06\xbaH\x03\xc8\x01\x01R\x05rates\"\xd3\x01\n" +
+	"\fPriceVariant\x12I\n" +
+	"\avariant\x18\x01 \x01(\x0e2#.fairway.resource.v1.ServiceVariantB\n" +
+	"\xbaH\a\x82\x01\x04\x10\x01 \x00R\avariant\x128\n" +
+	"\x05rates\x18\x02 \x01(\v2\x1a.fairway.resource.v1.RatesB\x06\xbaH\x03\xc8\x01\x01R\x05rates\x12>\n" +
+	"\x05tiers\x18\x03 \x03(\v2\x1e.fairway.resource.v1.PriceTierB\b\xbaH\x05\x92\x01\x02\x10\bR\x05tiers*\x84\x01\n" +
+	"\x0eServiceVariant\x12\x1f\n" +
+	"\x1bSERVICE_VARIANT_UNSPECIFIED\x10\x00\x12\x19\n" +
+	"\x15SERVICE_VARIANT_BATCH\x10\x01\x12\x18\n" +
+	"\x14SERVICE_VARIANT_FLEX\x10\x02\x12\x1c\n" +
+	"\x18SERVICE_VARIANT_PRIORITY\x10\x03B\xc3\x01\n" +
 	"\x17com.fairway.resource.v1B\n" +
 	"ModelProtoP\x01Z.fairway/pkg/gen/fairway/resource/v1;resourcev1\xa2\x02\x03FRX\xaa\x02\x13Fairway.Resource.V1\xca\x02\x13Fairway\\Resource\\V1\xe2\x02\x1fFairway\\Resource\\V1\\GPBMetadata\xea\x02\x15Fairway::Resource::V1b\x06proto3"
 
@@ -168,20 +653,36 @@ func file_fairway_resource_v1_model_proto_rawDescGZIP() []byte {
 	return file_fairway_resource_v1_model_proto_rawDescData
 }
 
-var file_fairway_resource_v1_model_proto_msgTypes = make([]protoimpl.MessageInfo, 2)
+var file_fairway_resource_v1_model_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
+var file_fairway_resource_v1_model_proto_msgTypes = make([]protoimpl.MessageInfo, 6)
 var file_fairway_resource_v1_model_proto_goTypes = []any{
-	(*Model)(nil),    // 0: fairway.resource.v1.Model
-	(*Prices)(nil),   // 1: fairway.resource.v1.Prices
-	(*Metadata)(nil), // 2: fairway.resource.v1.Metadata
+	(ServiceVariant)(0),           // 0: fairway.resource.v1.ServiceVariant
+	(*Model)(nil),                 // 1: fairway.resource.v1.Model
+	(*PriceChange)(nil),           // 2: fairway.resource.v1.PriceChange
+	(*Prices)(nil),                // 3: fairway.resource.v1.Prices
+	(*Rates)(nil),                 // 4: fairway.resource.v1.Rates
+	(*PriceTier)(nil),             // 5: fairway.resource.v1.PriceTier
+	(*PriceVariant)(nil),          // 6: fairway.resource.v1.PriceVariant
+	(*Metadata)(nil),              // 7: fairway.resource.v1.Metadata
+	(*timestamppb.Timestamp)(nil), // 8: google.protobuf.Timestamp
 }
 var file_fairway_resource_v1_model_proto_depIdxs = []int32{
-	2, // 0: fairway.resource.v1.Model.metadata:type_name -> fairway.resource.v1.Metadata
-	1, // 1: fairway.resource.v1.Model.prices:type_name -> fairway.resource.v1.Prices
-	2, // [2:2] is the sub-list for method output_type
-	2, // [2:2] is the sub-list for method input_type
-	2, // [2:2] is the sub-list for extension type_name
-	2, // [2:2] is the sub-list for extension extendee
-	0, // [0:2] is the sub-list for field type_name
+	7,  // 0: fairway.resource.v1.Model.metadata:type_name -> fairway.resource.v1.Metadata
+	3,  // 1: fairway.resource.v1.Model.prices:type_name -> fairway.resource.v1.Prices
+	2,  // 2: fairway.resource.v1.Model.schedule:type_name -> fairway.resource.v1.PriceChange
+	8,  // 3: fairway.resource.v1.PriceChange.effective_time:type_name -> google.protobuf.Timestamp
+	3,  // 4: fairway.resource.v1.PriceChange.prices:type_name -> fairway.resource.v1.Prices
+	5,  // 5: fairway.resource.v1.Prices.tiers:type_name -> fairway.resource.v1.PriceTier
+	6,  // 6: fairway.resource.v1.Prices.variants:type_name -> fairway.resource.v1.PriceVariant
+	4,  // 7: fairway.resource.v1.PriceTier.rates:type_name -> fairway.resource.v1.Rates
+	0,  // 8: fairway.resource.v1.PriceVariant.variant:type_name -> fairway.resource.v1.ServiceVariant
+	4,  // 9: fairway.resource.v1.PriceVariant.rates:type_name -> fairway.resource.v1.Rates
+	5,  // 10: fairway.resource.v1.PriceVariant.tiers:type_name -> fairway.resource.v1.PriceTier
+	11, // [11:11] is the sub-list for method output_type
+	11, // [11:11] is the sub-list for method input_type
+	11, // [11:11] is the sub-list for extension type_name
+	11, // [11:11] is the sub-list for extension extendee
+	0,  // [0:11] is the sub-list for field type_name
 }
 
 func init() { file_fairway_resource_v1_model_proto_init() }
@@ -190,19 +691,21 @@ func file_fairway_resource_v1_model_proto_init() {
 		return
 	}
 	file_fairway_resource_v1_metadata_proto_init()
-	file_fairway_resource_v1_model_proto_msgTypes[1].OneofWrappers = []any{}
+	file_fairway_resource_v1_model_proto_msgTypes[2].OneofWrappers = []any{}
+	file_fairway_resource_v1_model_proto_msgTypes[3].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_fairway_resource_v1_model_proto_rawDesc), len(file_fairway_resource_v1_model_proto_rawDesc)),
-			NumEnums:      0,
-			NumMessages:   2,
+			NumEnums:      1,
+			NumMessages:   6,
 			NumExtensions: 0,
 			NumServices:   0,
 		},
 		GoTypes:           file_fairway_resource_v1_model_proto_goTypes,
 		DependencyIndexes: file_fairway_resource_v1_model_proto_depIdxs,
+		EnumInfos:         file_fairway_resource_v1_model_proto_enumTypes,
 		MessageInfos:      file_fairway_resource_v1_model_proto_msgTypes,
 	}.Build()
 	File_fairway_resource_v1_model_proto = out.File

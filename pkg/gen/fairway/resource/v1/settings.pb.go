@@ -23,6 +23,63 @@ const (
 	_ = protoimpl.EnforceVersion(protoimpl.MaxVersion - 20)
 )
 
+// UnknownPricePolicy says what becomes of requests for models whose price is not known.
+type UnknownPricePolicy int32
+
+const (
+	// As UNKNOWN_PRICE_POLICY_FREE.
+	UnknownPricePolicy_UNKNOWN_PRICE_POLICY_UNSPECIFIED UnknownPricePolicy = 0
+	// They are served at no cost, and their usage is marked unpriced.
+	UnknownPricePolicy_UNKNOWN_PRICE_POLICY_FREE UnknownPricePolicy = 1
+	// They are refused before anybody is asked.
+	UnknownPricePolicy_UNKNOWN_PRICE_POLICY_REFUSE UnknownPricePolicy = 2
+	// They cost the default rates, and their usage is marked so.
+	UnknownPricePolicy_UNKNOWN_PRICE_POLICY_DEFAULT UnknownPricePolicy = 3
+)
+
+// Enum value maps for UnknownPricePolicy.
+var (
+	UnknownPricePolicy_name = map[int32]string{
+		0: "UNKNOWN_PRICE_POLICY_UNSPECIFIED",
+		1: "UNKNOWN_PRICE_POLICY_FREE",
+		2: "UNKNOWN_PRICE_POLICY_REFUSE",
+		3: "UNKNOWN_PRICE_POLICY_DEFAULT",
+	}
+	UnknownPricePolicy_value = map[string]int32{
+		"UNKNOWN_PRICE_POLICY_UNSPECIFIED": 0,
+		"UNKNOWN_PRICE_POLICY_FREE":        1,
+		"UNKNOWN_PRICE_POLICY_REFUSE":      2,
+		"UNKNOWN_PRICE_POLICY_DEFAULT":     3,
+	}
+)
+
+func (x UnknownPricePolicy) Enum() *UnknownPricePolicy {
+	p := new(UnknownPricePolicy)
+	*p = x
+	return p
+}
+
+func (x UnknownPricePolicy) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (UnknownPricePolicy) Descriptor() protoreflect.EnumDescriptor {
+	return file_fairway_resource_v1_settings_proto_enumTypes[0].Descriptor()
+}
+
+func (UnknownPricePolicy) Type() protoreflect.EnumType {
+	return &file_fairway_resource_v1_settings_proto_enumTypes[0]
+}
+
+func (x UnknownPricePolicy) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use UnknownPricePolicy.Descriptor instead.
+func (UnknownPricePolicy) EnumDescriptor() ([]byte, []int) {
+	return file_fairway_resource_v1_settings_proto_rawDescGZIP(), []int{0}
+}
+
 // CheckMode says how an account without traffic is looked after.
 type CheckMode int32
 
@@ -64,11 +121,11 @@ func (x CheckMode) String() string {
 }
 
 func (CheckMode) Descriptor() protoreflect.EnumDescriptor {
-	return file_fairway_resource_v1_settings_proto_enumTypes[0].Descriptor()
+	return file_fairway_resource_v1_settings_proto_enumTypes[1].Descriptor()
 }
 
 func (CheckMode) Type() protoreflect.EnumType {
-	return &file_fairway_resource_v1_settings_proto_enumTypes[0]
+	return &file_fairway_resource_v1_settings_proto_enumTypes[1]
 }
 
 func (x CheckMode) Number() protoreflect.EnumNumber {
@@ -77,7 +134,7 @@ func (x CheckMode) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use CheckMode.Descriptor instead.
 func (CheckMode) EnumDescriptor() ([]byte, []int) {
-	return file_fairway_resource_v1_settings_proto_rawDescGZIP(), []int{0}
+	return file_fairway_resource_v1_settings_proto_rawDescGZIP(), []int{1}
 }
 
 // Settings is the one resource named "settings": what holds for the whole fleet.
@@ -95,8 +152,10 @@ type Settings struct {
 	Affinity Affinity `protobuf:"varint,7,opt,name=affinity,proto3,enum=fairway.resource.v1.Affinity" json:"affinity,omitempty"`
 	// How many of a million good requests are logged with all that was decided about them; 0 = none. Failures always are.
 	DecisionSamplePpm uint32 `protobuf:"varint,8,opt,name=decision_sample_ppm,json=decisionSamplePpm,proto3" json:"decision_sample_ppm,omitempty"`
-	unknownFields     protoimpl.UnknownFields
-	sizeCache         protoimpl.SizeCache
+	// What becomes of requests for models whose price is not known; absent = free.
+	UnknownPrice  *UnknownPrice `protobuf:"bytes,20,opt,name=unknown_price,json=unknownPrice,proto3" json:"unknown_price,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Settings) Reset() {
@@ -185,6 +244,67 @@ func (x *Settings) GetDecisionSamplePpm() uint32 {
 	return 0
 }
 
+func (x *Settings) GetUnknownPrice() *UnknownPrice {
+	if x != nil {
+		return x.UnknownPrice
+	}
+	return nil
+}
+
+// UnknownPrice says what a model costs whose price is not known.
+type UnknownPrice struct {
+	state  protoimpl.MessageState `protogen:"open.v1"`
+	Policy UnknownPricePolicy     `protobuf:"varint,1,opt,name=policy,proto3,enum=fairway.resource.v1.UnknownPricePolicy" json:"policy,omitempty"`
+	// For the policy DEFAULT.
+	DefaultRates  *Rates `protobuf:"bytes,2,opt,name=default_rates,json=defaultRates,proto3" json:"default_rates,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *UnknownPrice) Reset() {
+	*x = UnknownPrice{}
+	mi := &file_fairway_resource_v1_settings_proto_msgTypes[1]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *UnknownPrice) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*UnknownPrice) ProtoMessage() {}
+
+func (x *UnknownPrice) ProtoReflect() protoreflect.Message {
+	mi := &file_fairway_resource_v1_settings_proto_msgTypes[1]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use UnknownPrice.ProtoReflect.Descriptor instead.
+func (*UnknownPrice) Descriptor() ([]byte, []int) {
+	return file_fairway_resource_v1_settings_proto_rawDescGZIP(), []int{1}
+}
+
+func (x *UnknownPrice) GetPolicy() UnknownPricePolicy {
+	if x != nil {
+		return x.Policy
+	}
+	return UnknownPricePolicy_UNKNOWN_PRICE_POLICY_UNSPECIFIED
+}
+
+func (x *UnknownPrice) GetDefaultRates() *Rates {
+	if x != nil {
+		return x.DefaultRates
+	}
+	return nil
+}
+
 // BalanceWeights are the shares of the terms in the score of the strategy "balanced". They are 1 together.
 type BalanceWeights struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -198,7 +318,7 @@ type BalanceWeights struct {
 
 func (x *BalanceWeights) Reset() {
 	*x = BalanceWeights{}
-	mi := &file_fairway_resource_v1_settings_proto_msgTypes[1]
+	mi := &file_fairway_resource_v1_settings_proto_msgTypes[2]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -210,7 +330,7 @@ func (x *BalanceWeights) String() string {
 func (*BalanceWeights) ProtoMessage() {}
 
 func (x *BalanceWeights) ProtoReflect() protoreflect.Message {
-	mi := &file_fairway_resource_v1_settings_proto_msgTypes[1]
+	mi := &file_fairway_resource_v1_settings_proto_msgTypes[2]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -223,7 +343,7 @@ func (x *BalanceWeights) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use BalanceWeights.ProtoReflect.Descriptor instead.
 func (*BalanceWeights) Descriptor() ([]byte, []int) {
-	return file_fairway_resource_v1_settings_proto_rawDescGZIP(), []int{1}
+	return file_fairway_resource_v1_settings_proto_rawDescGZIP(), []int{2}
 }
 
 func (x *BalanceWeights) GetCost() float64 {
@@ -277,7 +397,7 @@ type Thresholds struct {
 
 func (x *Thresholds) Reset() {
 	*x = Thresholds{}
-	mi := &file_fairway_resource_v1_settings_proto_msgTypes[2]
+	mi := &file_fairway_resource_v1_settings_proto_msgTypes[3]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -289,7 +409,7 @@ func (x *Thresholds) String() string {
 func (*Thresholds) ProtoMessage() {}
 
 func (x *Thresholds) ProtoReflect() protoreflect.Message {
-	mi := &file_fairway_resource_v1_settings_proto_msgTypes[2]
+	mi := &file_fairway_resource_v1_settings_proto_msgTypes[3]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -302,7 +422,7 @@ func (x *Thresholds) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Thresholds.ProtoReflect.Descriptor instead.
 func (*Thresholds) Descriptor() ([]byte, []int) {
-	return file_fairway_resource_v1_settings_proto_rawDescGZIP(), []int{2}
+	return file_fairway_resource_v1_settings_proto_rawDescGZIP(), []int{3}
 }
 
 func (x *Thresholds) GetConsecutiveFailures() uint32 {
@@ -372,7 +492,7 @@ type Recovery struct {
 
 func (x *Recovery) Reset() {
 	*x = Recovery{}
-	mi := &file_fairway_resource_v1_settings_proto_msgTypes[3]
+	mi := &file_fairway_resource_v1_settings_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -384,7 +504,7 @@ func (x *Recovery) String() string {
 func (*Recovery) ProtoMessage() {}
 
 func (x *Recovery) ProtoReflect() protoreflect.Message {
-	mi := &file_fairway_resource_v1_settings_proto_msgTypes[3]
+	mi := &file_fairway_resource_v1_settings_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -397,7 +517,7 @@ func (x *Recovery) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Recovery.ProtoReflect.Descriptor instead.
 func (*Recovery) Descriptor() ([]byte, []int) {
-	return file_fairway_resource_v1_settings_proto_rawDescGZIP(), []int{3}
+	return file_fairway_resource_v1_settings_proto_rawDescGZIP(), []int{4}
 }
 
 func (x *Recovery) GetOpen() *durationpb.Duration {
@@ -450,7 +570,7 @@ type RetryPolicy struct {
 
 func (x *RetryPolicy) Reset() {
 	*x = RetryPolicy{}
-	mi := &file_fairway_resource_v1_settings_proto_msgTypes[4]
+	mi := &file_fairway_resource_v1_settings_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -462,7 +582,7 @@ func (x *RetryPolicy) String() string {
 func (*RetryPolicy) ProtoMessage() {}
 
 func (x *RetryPolicy) ProtoReflect() protoreflect.Message {
-	mi := &file_fairway_resource_v1_settings_proto_msgTypes[4]
+	mi := &file_fairway_resource_v1_settings_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -475,7 +595,7 @@ func (x *RetryPolicy) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RetryPolicy.ProtoReflect.Descriptor instead.
 func (*RetryPolicy) Descriptor() ([]byte, []int) {
-	return file_fairway_resource_v1_settings_proto_rawDescGZIP(), []int{4}
+	return file_fairway_resource_v1_settings_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *RetryPolicy) GetMaxAttempts() uint32 {
@@ -503,7 +623,7 @@ var File_fairway_resource_v1_settings_proto protoreflect.FileDescriptor
 
 const file_fairway_resource_v1_settings_proto_rawDesc = "" +
 	"\n" +
-	"\"fairway/resource/v1/settings.proto\x12\x13fairway.resource.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1ffairway/resource/v1/group.proto\x1a\"fairway/resource/v1/metadata.proto\x1a\x1egoogle/protobuf/duration.proto\"\x94\x04\n" +
+	"\"fairway/resource/v1/settings.proto\x12\x13fairway.resource.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1ffairway/resource/v1/group.proto\x1a\"fairway/resource/v1/metadata.proto\x1a\x1ffairway/resource/v1/model.proto\x1a\x1egoogle/protobuf/duration.proto\"\xdc\x04\n" +
 	"\bSettings\x12A\n" +
 	"\bmetadata\x18\x01 \x01(\v2\x1d.fairway.resource.v1.MetadataB\x06\xbaH\x03\xc8\x01\x01R\bmetadata\x12R\n" +
 	"\x10default_strategy\x18\x02 \x01(\x0e2\x1d.fairway.resource.v1.StrategyB\b\xbaH\x05\x82\x01\x02\x10\x01R\x0fdefaultStrategy\x126\n" +
@@ -514,7 +634,12 @@ const file_fairway_resource_v1_settings_proto_rawDesc = "" +
 	"thresholds\x129\n" +
 	"\brecovery\x18\x06 \x01(\v2\x1d.fairway.resource.v1.RecoveryR\brecovery\x12C\n" +
 	"\baffinity\x18\a \x01(\x0e2\x1d.fairway.resource.v1.AffinityB\b\xbaH\x05\x82\x01\x02\x10\x01R\baffinity\x129\n" +
-	"\x13decision_sample_ppm\x18\b \x01(\rB\t\xbaH\x06*\x04\x18\xc0\x84=R\x11decisionSamplePpm\"\xaf\x03\n" +
+	"\x13decision_sample_ppm\x18\b \x01(\rB\t\xbaH\x06*\x04\x18\xc0\x84=R\x11decisionSamplePpm\x12F\n" +
+	"\runknown_price\x18\x14 \x01(\v2!.fairway.resource.v1.UnknownPriceR\funknownPrice\"\x8b\x02\n" +
+	"\fUnknownPrice\x12I\n" +
+	"\x06policy\x18\x01 \x01(\x0e2'.fairway.resource.v1.UnknownPricePolicyB\b\xbaH\x05\x82\x01\x02\x10\x01R\x06policy\x12?\n" +
+	"\rdefault_rates\x18\x02 \x01(\v2\x1a.fairway.resource.v1.RatesR\fdefaultRates:o\xbaHl\x1aj\n" +
+	"\x13unknown_price.rates\x12&the policy DEFAULT needs default_rates\x1a+this.policy != 3 || has(this.default_rates)\"\xaf\x03\n" +
 	"\x0eBalanceWeights\x12+\n" +
 	"\x04cost\x18\x01 \x01(\x01B\x17\xbaH\x14\x12\x12\x19\x00\x00\x00\x00\x00\x00\xf0?)\x00\x00\x00\x00\x00\x00\x00\x00R\x04cost\x129\n" +
 	"\vperformance\x18\x02 \x01(\x01B\x17\xbaH\x14\x12\x12\x19\x00\x00\x00\x00\x00\x00\xf0?)\x00\x00\x00\x00\x00\x00\x00\x00R\vperformance\x12+\n" +
@@ -546,7 +671,12 @@ const file_fairway_resource_v1_settings_proto_rawDesc = "" +
 	"R\vmaxAttempts\x12.\n" +
 	"\x0ebudget_percent\x18\x02 \x01(\rB\a\xbaH\x04*\x02\x18dR\rbudgetPercent\x12'\n" +
 	"\n" +
-	"budget_min\x18\x03 \x01(\rB\b\xbaH\x05*\x03\x18\xe8\aR\tbudgetMin*i\n" +
+	"budget_min\x18\x03 \x01(\rB\b\xbaH\x05*\x03\x18\xe8\aR\tbudgetMin*\x9c\x01\n" +
+	"\x12UnknownPricePolicy\x12$\n" +
+	" UNKNOWN_PRICE_POLICY_UNSPECIFIED\x10\x00\x12\x1d\n" +
+	"\x19UNKNOWN_PRICE_POLICY_FREE\x10\x01\x12\x1f\n" +
+	"\x1bUNKNOWN_PRICE_POLICY_REFUSE\x10\x02\x12 \n" +
+	"\x1cUNKNOWN_PRICE_POLICY_DEFAULT\x10\x03*i\n" +
 	"\tCheckMode\x12\x1a\n" +
 	"\x16CHECK_MODE_UNSPECIFIED\x10\x00\x12\x12\n" +
 	"\x0eCHECK_MODE_OFF\x10\x01\x12\x15\n" +
@@ -566,39 +696,45 @@ func file_fairway_resource_v1_settings_proto_rawDescGZIP() []byte {
 	return file_fairway_resource_v1_settings_proto_rawDescData
 }
 
-var file_fairway_resource_v1_settings_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_fairway_resource_v1_settings_proto_msgTypes = make([]protoimpl.MessageInfo, 5)
+var file_fairway_resource_v1_settings_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
+var file_fairway_resource_v1_settings_proto_msgTypes = make([]protoimpl.MessageInfo, 6)
 var file_fairway_resource_v1_settings_proto_goTypes = []any{
-	(CheckMode)(0),              // 0: fairway.resource.v1.CheckMode
-	(*Settings)(nil),            // 1: fairway.resource.v1.Settings
-	(*BalanceWeights)(nil),      // 2: fairway.resource.v1.BalanceWeights
-	(*Thresholds)(nil),          // 3: fairway.resource.v1.Thresholds
-	(*Recovery)(nil),            // 4: fairway.resource.v1.Recovery
-	(*RetryPolicy)(nil),         // 5: fairway.resource.v1.RetryPolicy
-	(*Metadata)(nil),            // 6: fairway.resource.v1.Metadata
-	(Strategy)(0),               // 7: fairway.resource.v1.Strategy
-	(Affinity)(0),               // 8: fairway.resource.v1.Affinity
-	(*durationpb.Duration)(nil), // 9: google.protobuf.Duration
+	(UnknownPricePolicy)(0),     // 0: fairway.resource.v1.UnknownPricePolicy
+	(CheckMode)(0),              // 1: fairway.resource.v1.CheckMode
+	(*Settings)(nil),            // 2: fairway.resource.v1.Settings
+	(*UnknownPrice)(nil),        // 3: fairway.resource.v1.UnknownPrice
+	(*BalanceWeights)(nil),      // 4: fairway.resource.v1.BalanceWeights
+	(*Thresholds)(nil),          // 5: fairway.resource.v1.Thresholds
+	(*Recovery)(nil),            // 6: fairway.resource.v1.Recovery
+	(*RetryPolicy)(nil),         // 7: fairway.resource.v1.RetryPolicy
+	(*Metadata)(nil),            // 8: fairway.resource.v1.Metadata
+	(Strategy)(0),               // 9: fairway.resource.v1.Strategy
+	(Affinity)(0),               // 10: fairway.resource.v1.Affinity
+	(*Rates)(nil),               // 11: fairway.resource.v1.Rates
+	(*durationpb.Duration)(nil), // 12: google.protobuf.Duration
 }
 var file_fairway_resource_v1_settings_proto_depIdxs = []int32{
-	6,  // 0: fairway.resource.v1.Settings.metadata:type_name -> fairway.resource.v1.Metadata
-	7,  // 1: fairway.resource.v1.Settings.default_strategy:type_name -> fairway.resource.v1.Strategy
-	5,  // 2: fairway.resource.v1.Settings.retry:type_name -> fairway.resource.v1.RetryPolicy
-	2,  // 3: fairway.resource.v1.Settings.weights:type_name -> fairway.resource.v1.BalanceWeights
-	3,  // 4: fairway.resource.v1.Settings.thresholds:type_name -> fairway.resource.v1.Thresholds
-	4,  // 5: fairway.resource.v1.Settings.recovery:type_name -> fairway.resource.v1.Recovery
-	8,  // 6: fairway.resource.v1.Settings.affinity:type_name -> fairway.resource.v1.Affinity
-	9,  // 7: fairway.resource.v1.Thresholds.window:type_name -> google.protobuf.Duration
-	9,  // 8: fairway.resource.v1.Recovery.open:type_name -> google.protobuf.Duration
-	9,  // 9: fairway.resource.v1.Recovery.max_open:type_name -> google.protobuf.Duration
-	9,  // 10: fairway.resource.v1.Recovery.slow_start:type_name -> google.protobuf.Duration
-	0,  // 11: fairway.resource.v1.Recovery.check:type_name -> fairway.resource.v1.CheckMode
-	9,  // 12: fairway.resource.v1.Recovery.check_interval:type_name -> google.protobuf.Duration
-	13, // [13:13] is the sub-list for method output_type
-	13, // [13:13] is the sub-list for method input_type
-	13, // [13:13] is the sub-list for extension type_name
-	13, // [13:13] is the sub-list for extension extendee
-	0,  // [0:13] is the sub-list for field type_name
+	8,  // 0: fairway.resource.v1.Settings.metadata:type_name -> fairway.resource.v1.Metadata
+	9,  // 1: fairway.resource.v1.Settings.default_strategy:type_name -> fairway.resource.v1.Strategy
+	7,  // 2: fairway.resource.v1.Settings.retry:type_name -> fairway.resource.v1.RetryPolicy
+	4,  // 3: fairway.resource.v1.Settings.weights:type_name -> fairway.resource.v1.BalanceWeights
+	5,  // 4: fairway.resource.v1.Settings.thresholds:type_name -> fairway.resource.v1.Thresholds
+	6,  // 5: fairway.resource.v1.Settings.recovery:type_name -> fairway.resource.v1.Recovery
+	10, // 6: fairway.resource.v1.Settings.affinity:type_name -> fairway.resource.v1.Affinity
+	3,  // 7: fairway.resource.v1.Settings.unknown_price:type_name -> fairway.resource.v1.UnknownPrice
+	0,  // 8: fairway.resource.v1.UnknownPrice.policy:type_name -> fairway.resource.v1.UnknownPricePolicy
+	11, // 9: fairway.resource.v1.UnknownPrice.default_rates:type_name -> fairway.resource.v1.Rates
+	12, // 10: fairway.resource.v1.Thresholds.window:type_name -> google.protobuf.Duration
+	12, // 11: fairway.resource.v1.Recovery.open:type_name -> google.protobuf.Duration
+	12, // 12: fairway.resource.v1.Recovery.max_open:type_name -> google.protobuf.Duration
+	12, // 13: fairway.resource.v1.Recovery.slow_start:type_name -> google.protobuf.Duration
+	1,  // 14: fairway.resource.v1.Recovery.check:type_name -> fairway.resource.v1.CheckMode
+	12, // 15: fairway.resource.v1.Recovery.check_interval:type_name -> google.protobuf.Duration
+	16, // [16:16] is the sub-list for method output_type
+	16, // [16:16] is the sub-list for method input_type
+	16, // [16:16] is the sub-list for extension type_name
+	16, // [16:16] is the sub-list for extension extendee
+	0,  // [0:16] is the sub-list for field type_name
 }
 
 func init() { file_fairway_resource_v1_settings_proto_init() }
@@ -608,13 +744,14 @@ func file_fairway_resource_v1_settings_proto_init() {
 	}
 	file_fairway_resource_v1_group_proto_init()
 	file_fairway_resource_v1_metadata_proto_init()
+	file_fairway_resource_v1_model_proto_init()
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_fairway_resource_v1_settings_proto_rawDesc), len(file_fairway_resource_v1_settings_proto_rawDesc)),
-			NumEnums:      1,
-			NumMessages:   5,
+			NumEnums:      2,
+			NumMessages:   6,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

@@ -115,10 +115,16 @@ type UsageRecord struct {
 	Estimated bool `protobuf:"varint,11,opt,name=estimated,proto3" json:"estimated,omitempty"`
 	// No price was known.
 	Unpriced bool `protobuf:"varint,12,opt,name=unpriced,proto3" json:"unpriced,omitempty"`
-	// Version of the model's price; 0 = unpriced.
-	PriceVersion  int64 `protobuf:"varint,13,opt,name=price_version,json=priceVersion,proto3" json:"price_version,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	// Version of the model's price; 0 = unpriced. From 2^62 on it is one of the built-in table's.
+	PriceVersion int64 `protobuf:"varint,13,opt,name=price_version,json=priceVersion,proto3" json:"price_version,omitempty"`
+	// No price was known; the cost is that of the settings' default rates, and price_version is that of the settings.
+	DefaultPriced bool `protobuf:"varint,14,opt,name=default_priced,json=defaultPriced,proto3" json:"default_priced,omitempty"`
+	// Whose prices the cost is made of: the value of fairway.resource.v1.ServiceVariant.
+	PriceVariant int32 `protobuf:"varint,15,opt,name=price_variant,json=priceVariant,proto3" json:"price_variant,omitempty"`
+	// The price tier that the input passed, in tokens; 0 = none.
+	PriceAboveTokens int64 `protobuf:"varint,16,opt,name=price_above_tokens,json=priceAboveTokens,proto3" json:"price_above_tokens,omitempty"`
+	unknownFields    protoimpl.UnknownFields
+	sizeCache        protoimpl.SizeCache
 }
 
 func (x *UsageRecord) Reset() {
@@ -242,6 +248,27 @@ func (x *UsageRecord) GetPriceVersion() int64 {
 	return 0
 }
 
+func (x *UsageRecord) GetDefaultPriced() bool {
+	if x != nil {
+		return x.DefaultPriced
+	}
+	return false
+}
+
+func (x *UsageRecord) GetPriceVariant() int32 {
+	if x != nil {
+		return x.PriceVariant
+	}
+	return 0
+}
+
+func (x *UsageRecord) GetPriceAboveTokens() int64 {
+	if x != nil {
+		return x.PriceAboveTokens
+	}
+	return 0
+}
+
 // ReportResponse says up to which record everything is on the books.
 type ReportResponse struct {
 	state     protoimpl.MessageState `protogen:"open.v1"`
@@ -359,7 +386,7 @@ const file_fairway_sync_v1_report_proto_rawDesc = "" +
 	"\aboot_id\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18@R\x06bootId\x12.\n" +
 	"\x0efirst_sequence\x18\x02 \x01(\x04B\a\xbaH\x042\x02(\x01R\rfirstSequence\x12A\n" +
 	"\arecords\x18\x03 \x03(\v2\x1c.fairway.sync.v1.UsageRecordB\t\xbaH\x06\x92\x01\x03\x10\x90NR\arecords\x125\n" +
-	"\x06health\x18\x04 \x01(\v2\x1d.fairway.sync.v1.HealthReportR\x06health\"\xf2\x03\n" +
+	"\x06health\x18\x04 \x01(\v2\x1d.fairway.sync.v1.HealthReportR\x06health\"\x80\x05\n" +
 	"\vUsageRecord\x12 \n" +
 	"\atime_ms\x18\x01 \x01(\x03B\a\xbaH\x04\"\x02(\x00R\x06timeMs\x12\x1e\n" +
 	"\x06key_id\x18\x02 \x01(\tB\a\xbaH\x04r\x02\x18@R\x05keyId\x12&\n" +
@@ -376,7 +403,10 @@ const file_fairway_sync_v1_report_proto_rawDesc = "" +
 	" \x01(\x03B\a\xbaH\x04\"\x02(\x00R\vcostNanoUsd\x12\x1c\n" +
 	"\testimated\x18\v \x01(\bR\testimated\x12\x1a\n" +
 	"\bunpriced\x18\f \x01(\bR\bunpriced\x12,\n" +
-	"\rprice_version\x18\r \x01(\x03B\a\xbaH\x04\"\x02(\x00R\fpriceVersion\"~\n" +
+	"\rprice_version\x18\r \x01(\x03B\a\xbaH\x04\"\x02(\x00R\fpriceVersion\x12%\n" +
+	"\x0edefault_priced\x18\x0e \x01(\bR\rdefaultPriced\x12.\n" +
+	"\rprice_variant\x18\x0f \x01(\x05B\t\xbaH\x06\x1a\x04\x18\x03(\x00R\fpriceVariant\x125\n" +
+	"\x12price_above_tokens\x18\x10 \x01(\x03B\a\xbaH\x04\"\x02(\x00R\x10priceAboveTokens\"~\n" +
 	"\x0eReportResponse\x12\x17\n" +
 	"\aboot_id\x18\x01 \x01(\tR\x06bootId\x12\x1c\n" +
 	"\twatermark\x18\x02 \x01(\x04R\twatermark\x125\n" +

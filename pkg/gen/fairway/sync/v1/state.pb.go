@@ -936,10 +936,15 @@ type ModelState struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	Name  string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
 	// Nano-USD per million tokens. All three are set, or priced is false.
-	Priced        bool  `protobuf:"varint,2,opt,name=priced,proto3" json:"priced,omitempty"`
-	Input         int64 `protobuf:"varint,3,opt,name=input,proto3" json:"input,omitempty"`
-	CachedInput   int64 `protobuf:"varint,4,opt,name=cached_input,json=cachedInput,proto3" json:"cached_input,omitempty"`
-	Output        int64 `protobuf:"varint,5,opt,name=output,proto3" json:"output,omitempty"`
+	Priced      bool  `protobuf:"varint,2,opt,name=priced,proto3" json:"priced,omitempty"`
+	Input       int64 `protobuf:"varint,3,opt,name=input,proto3" json:"input,omitempty"`
+	CachedInput int64 `protobuf:"varint,4,opt,name=cached_input,json=cachedInput,proto3" json:"cached_input,omitempty"`
+	Output      int64 `protobuf:"varint,5,opt,name=output,proto3" json:"output,omitempty"`
+	// Everything, those three included; empty from a control plane that knows no more than them. Ordered by time, variant
+	// and length.
+	Prices []*PriceState `protobuf:"bytes,6,rep,name=prices,proto3" json:"prices,omitempty"`
+	// What usage is stamped with; 0 = the version of the resource.
+	PriceVersion  int64 `protobuf:"varint,7,opt,name=price_version,json=priceVersion,proto3" json:"price_version,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1009,6 +1014,166 @@ func (x *ModelState) GetOutput() int64 {
 	return 0
 }
 
+func (x *ModelState) GetPrices() []*PriceState {
+	if x != nil {
+		return x.Prices
+	}
+	return nil
+}
+
+func (x *ModelState) GetPriceVersion() int64 {
+	if x != nil {
+		return x.PriceVersion
+	}
+	return 0
+}
+
+// PriceState is what tokens cost in one case. Every absent price is filled in.
+type PriceState struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// From when on; absent = always.
+	EffectiveTime *timestamppb.Timestamp `protobuf:"bytes,1,opt,name=effective_time,json=effectiveTime,proto3" json:"effective_time,omitempty"`
+	// The value of fairway.resource.v1.ServiceVariant.
+	Variant int32 `protobuf:"varint,2,opt,name=variant,proto3" json:"variant,omitempty"`
+	// For requests with more input than this.
+	AboveInputTokens int64 `protobuf:"varint,3,opt,name=above_input_tokens,json=aboveInputTokens,proto3" json:"above_input_tokens,omitempty"`
+	// Nano-USD per million tokens.
+	Input          int64 `protobuf:"varint,4,opt,name=input,proto3" json:"input,omitempty"`
+	CachedInput    int64 `protobuf:"varint,5,opt,name=cached_input,json=cachedInput,proto3" json:"cached_input,omitempty"`
+	CacheWrite     int64 `protobuf:"varint,6,opt,name=cache_write,json=cacheWrite,proto3" json:"cache_write,omitempty"`
+	CacheWriteLong int64 `protobuf:"varint,7,opt,name=cache_write_long,json=cacheWriteLong,proto3" json:"cache_write_long,omitempty"`
+	AudioInput     int64 `protobuf:"varint,8,opt,name=audio_input,json=audioInput,proto3" json:"audio_input,omitempty"`
+	Output         int64 `protobuf:"varint,9,opt,name=output,proto3" json:"output,omitempty"`
+	Reasoning      int64 `protobuf:"varint,10,opt,name=reasoning,proto3" json:"reasoning,omitempty"`
+	AudioOutput    int64 `protobuf:"varint,11,opt,name=audio_output,json=audioOutput,proto3" json:"audio_output,omitempty"`
+	// Nano-USD each.
+	Image         int64 `protobuf:"varint,12,opt,name=image,proto3" json:"image,omitempty"`
+	Request       int64 `protobuf:"varint,13,opt,name=request,proto3" json:"request,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PriceState) Reset() {
+	*x = PriceState{}
+	mi := &file_fairway_sync_v1_state_proto_msgTypes[8]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PriceState) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PriceState) ProtoMessage() {}
+
+func (x *PriceState) ProtoReflect() protoreflect.Message {
+	mi := &file_fairway_sync_v1_state_proto_msgTypes[8]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PriceState.ProtoReflect.Descriptor instead.
+func (*PriceState) Descriptor() ([]byte, []int) {
+	return file_fairway_sync_v1_state_proto_rawDescGZIP(), []int{8}
+}
+
+func (x *PriceState) GetEffectiveTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.EffectiveTime
+	}
+	return nil
+}
+
+func (x *PriceState) GetVariant() int32 {
+	if x != nil {
+		return x.Variant
+	}
+	return 0
+}
+
+func (x *PriceState) GetAboveInputTokens() int64 {
+	if x != nil {
+		return x.AboveInputTokens
+	}
+	return 0
+}
+
+func (x *PriceState) GetInput() int64 {
+	if x != nil {
+		return x.Input
+	}
+	return 0
+}
+
+func (x *PriceState) GetCachedInput() int64 {
+	if x != nil {
+		return x.CachedInput
+	}
+	return 0
+}
+
+func (x *PriceState) GetCacheWrite() int64 {
+	if x != nil {
+		return x.CacheWrite
+	}
+	return 0
+}
+
+func (x *PriceState) GetCacheWriteLong() int64 {
+	if x != nil {
+		return x.CacheWriteLong
+	}
+	return 0
+}
+
+func (x *PriceState) GetAudioInput() int64 {
+	if x != nil {
+		return x.AudioInput
+	}
+	return 0
+}
+
+func (x *PriceState) GetOutput() int64 {
+	if x != nil {
+		return x.Output
+	}
+	return 0
+}
+
+func (x *PriceState) GetReasoning() int64 {
+	if x != nil {
+		return x.Reasoning
+	}
+	return 0
+}
+
+func (x *PriceState) GetAudioOutput() int64 {
+	if x != nil {
+		return x.AudioOutput
+	}
+	return 0
+}
+
+func (x *PriceState) GetImage() int64 {
+	if x != nil {
+		return x.Image
+	}
+	return 0
+}
+
+func (x *PriceState) GetRequest() int64 {
+	if x != nil {
+		return x.Request
+	}
+	return 0
+}
+
 type SettingsState struct {
 	state              protoimpl.MessageState `protogen:"open.v1"`
 	MaxAttempts        uint32                 `protobuf:"varint,1,opt,name=max_attempts,json=maxAttempts,proto3" json:"max_attempts,omitempty"`
@@ -1019,13 +1184,19 @@ type SettingsState struct {
 	Balance           *BalanceState `protobuf:"bytes,5,opt,name=balance,proto3" json:"balance,omitempty"`
 	Breaker           *BreakerState `protobuf:"bytes,6,opt,name=breaker,proto3" json:"breaker,omitempty"`
 	DecisionSamplePpm uint32        `protobuf:"varint,7,opt,name=decision_sample_ppm,json=decisionSamplePpm,proto3" json:"decision_sample_ppm,omitempty"`
-	unknownFields     protoimpl.UnknownFields
-	sizeCache         protoimpl.SizeCache
+	// What is known of prices without a Model; a Model of the same name wins.
+	BuiltInModels []*ModelState `protobuf:"bytes,20,rep,name=built_in_models,json=builtInModels,proto3" json:"built_in_models,omitempty"`
+	// The value of fairway.resource.v1.UnknownPricePolicy; 0 = as FREE.
+	UnknownPrice int32 `protobuf:"varint,21,opt,name=unknown_price,json=unknownPrice,proto3" json:"unknown_price,omitempty"`
+	// For the policy DEFAULT.
+	DefaultPrice  *PriceState `protobuf:"bytes,22,opt,name=default_price,json=defaultPrice,proto3" json:"default_price,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *SettingsState) Reset() {
 	*x = SettingsState{}
-	mi := &file_fairway_sync_v1_state_proto_msgTypes[8]
+	mi := &file_fairway_sync_v1_state_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1037,7 +1208,7 @@ func (x *SettingsState) String() string {
 func (*SettingsState) ProtoMessage() {}
 
 func (x *SettingsState) ProtoReflect() protoreflect.Message {
-	mi := &file_fairway_sync_v1_state_proto_msgTypes[8]
+	mi := &file_fairway_sync_v1_state_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1050,7 +1221,7 @@ func (x *SettingsState) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SettingsState.ProtoReflect.Descriptor instead.
 func (*SettingsState) Descriptor() ([]byte, []int) {
-	return file_fairway_sync_v1_state_proto_rawDescGZIP(), []int{8}
+	return file_fairway_sync_v1_state_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *SettingsState) GetMaxAttempts() uint32 {
@@ -1102,6 +1273,27 @@ func (x *SettingsState) GetDecisionSamplePpm() uint32 {
 	return 0
 }
 
+func (x *SettingsState) GetBuiltInModels() []*ModelState {
+	if x != nil {
+		return x.BuiltInModels
+	}
+	return nil
+}
+
+func (x *SettingsState) GetUnknownPrice() int32 {
+	if x != nil {
+		return x.UnknownPrice
+	}
+	return 0
+}
+
+func (x *SettingsState) GetDefaultPrice() *PriceState {
+	if x != nil {
+		return x.DefaultPrice
+	}
+	return nil
+}
+
 // BalanceState is how the strategy "balanced" weighs its terms; they are 1 together.
 type BalanceState struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -1115,7 +1307,7 @@ type BalanceState struct {
 
 func (x *BalanceState) Reset() {
 	*x = BalanceState{}
-	mi := &file_fairway_sync_v1_state_proto_msgTypes[9]
+	mi := &file_fairway_sync_v1_state_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1127,7 +1319,7 @@ func (x *BalanceState) String() string {
 func (*BalanceState) ProtoMessage() {}
 
 func (x *BalanceState) ProtoReflect() protoreflect.Message {
-	mi := &file_fairway_sync_v1_state_proto_msgTypes[9]
+	mi := &file_fairway_sync_v1_state_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1140,7 +1332,7 @@ func (x *BalanceState) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use BalanceState.ProtoReflect.Descriptor instead.
 func (*BalanceState) Descriptor() ([]byte, []int) {
-	return file_fairway_sync_v1_state_proto_rawDescGZIP(), []int{9}
+	return file_fairway_sync_v1_state_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *BalanceState) GetCost() float64 {
@@ -1193,7 +1385,7 @@ type BreakerState struct {
 
 func (x *BreakerState) Reset() {
 	*x = BreakerState{}
-	mi := &file_fairway_sync_v1_state_proto_msgTypes[10]
+	mi := &file_fairway_sync_v1_state_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1205,7 +1397,7 @@ func (x *BreakerState) String() string {
 func (*BreakerState) ProtoMessage() {}
 
 func (x *BreakerState) ProtoReflect() protoreflect.Message {
-	mi := &file_fairway_sync_v1_state_proto_msgTypes[10]
+	mi := &file_fairway_sync_v1_state_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1218,7 +1410,7 @@ func (x *BreakerState) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use BreakerState.ProtoReflect.Descriptor instead.
 func (*BreakerState) Descriptor() ([]byte, []int) {
-	return file_fairway_sync_v1_state_proto_rawDescGZIP(), []int{10}
+	return file_fairway_sync_v1_state_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *BreakerState) GetConsecutiveFailures() uint32 {
@@ -1419,14 +1611,34 @@ const file_fairway_sync_v1_state_proto_rawDesc = "" +
 	"\x03mac\x18\b \x01(\fR\x03mac\x12\x16\n" +
 	"\x06strict\x18\t \x01(\bR\x06strict\x12#\n" +
 	"\rdebug_headers\x18\n" +
-	" \x01(\bR\fdebugHeaders\"\x89\x01\n" +
+	" \x01(\bR\fdebugHeaders\"\xe3\x01\n" +
 	"\n" +
 	"ModelState\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x16\n" +
 	"\x06priced\x18\x02 \x01(\bR\x06priced\x12\x14\n" +
 	"\x05input\x18\x03 \x01(\x03R\x05input\x12!\n" +
 	"\fcached_input\x18\x04 \x01(\x03R\vcachedInput\x12\x16\n" +
-	"\x06output\x18\x05 \x01(\x03R\x06output\"\xcd\x02\n" +
+	"\x06output\x18\x05 \x01(\x03R\x06output\x123\n" +
+	"\x06prices\x18\x06 \x03(\v2\x1b.fairway.sync.v1.PriceStateR\x06prices\x12#\n" +
+	"\rprice_version\x18\a \x01(\x03R\fpriceVersion\"\xc5\x03\n" +
+	"\n" +
+	"PriceState\x12A\n" +
+	"\x0eeffective_time\x18\x01 \x01(\v2\x1a.google.protobuf.TimestampR\reffectiveTime\x12\x18\n" +
+	"\avariant\x18\x02 \x01(\x05R\avariant\x12,\n" +
+	"\x12above_input_tokens\x18\x03 \x01(\x03R\x10aboveInputTokens\x12\x14\n" +
+	"\x05input\x18\x04 \x01(\x03R\x05input\x12!\n" +
+	"\fcached_input\x18\x05 \x01(\x03R\vcachedInput\x12\x1f\n" +
+	"\vcache_write\x18\x06 \x01(\x03R\n" +
+	"cacheWrite\x12(\n" +
+	"\x10cache_write_long\x18\a \x01(\x03R\x0ecacheWriteLong\x12\x1f\n" +
+	"\vaudio_input\x18\b \x01(\x03R\n" +
+	"audioInput\x12\x16\n" +
+	"\x06output\x18\t \x01(\x03R\x06output\x12\x1c\n" +
+	"\treasoning\x18\n" +
+	" \x01(\x03R\treasoning\x12!\n" +
+	"\faudio_output\x18\v \x01(\x03R\vaudioOutput\x12\x14\n" +
+	"\x05image\x18\f \x01(\x03R\x05image\x12\x18\n" +
+	"\arequest\x18\r \x01(\x03R\arequest\"\xf9\x03\n" +
 	"\rSettingsState\x12!\n" +
 	"\fmax_attempts\x18\x01 \x01(\rR\vmaxAttempts\x120\n" +
 	"\x14retry_budget_percent\x18\x02 \x01(\rR\x12retryBudgetPercent\x12(\n" +
@@ -1434,7 +1646,10 @@ const file_fairway_sync_v1_state_proto_rawDesc = "" +
 	"\x06pepper\x18\x04 \x01(\fB\x03\x80\x01\x01R\x06pepper\x127\n" +
 	"\abalance\x18\x05 \x01(\v2\x1d.fairway.sync.v1.BalanceStateR\abalance\x127\n" +
 	"\abreaker\x18\x06 \x01(\v2\x1d.fairway.sync.v1.BreakerStateR\abreaker\x12.\n" +
-	"\x13decision_sample_ppm\x18\a \x01(\rR\x11decisionSamplePpm\"z\n" +
+	"\x13decision_sample_ppm\x18\a \x01(\rR\x11decisionSamplePpm\x12C\n" +
+	"\x0fbuilt_in_models\x18\x14 \x03(\v2\x1b.fairway.sync.v1.ModelStateR\rbuiltInModels\x12#\n" +
+	"\runknown_price\x18\x15 \x01(\x05R\funknownPrice\x12@\n" +
+	"\rdefault_price\x18\x16 \x01(\v2\x1b.fairway.sync.v1.PriceStateR\fdefaultPrice\"z\n" +
 	"\fBalanceState\x12\x12\n" +
 	"\x04cost\x18\x01 \x01(\x01R\x04cost\x12 \n" +
 	"\vperformance\x18\x02 \x01(\x01R\vperformance\x12\x12\n" +
@@ -1470,7 +1685,7 @@ func file_fairway_sync_v1_state_proto_rawDescGZIP() []byte {
 	return file_fairway_sync_v1_state_proto_rawDescData
 }
 
-var file_fairway_sync_v1_state_proto_msgTypes = make([]protoimpl.MessageInfo, 14)
+var file_fairway_sync_v1_state_proto_msgTypes = make([]protoimpl.MessageInfo, 15)
 var file_fairway_sync_v1_state_proto_goTypes = []any{
 	(*ChannelState)(nil),          // 0: fairway.sync.v1.ChannelState
 	(*ParameterRule)(nil),         // 1: fairway.sync.v1.ParameterRule
@@ -1480,48 +1695,53 @@ var file_fairway_sync_v1_state_proto_goTypes = []any{
 	(*GroupState)(nil),            // 5: fairway.sync.v1.GroupState
 	(*KeyState)(nil),              // 6: fairway.sync.v1.KeyState
 	(*ModelState)(nil),            // 7: fairway.sync.v1.ModelState
-	(*SettingsState)(nil),         // 8: fairway.sync.v1.SettingsState
-	(*BalanceState)(nil),          // 9: fairway.sync.v1.BalanceState
-	(*BreakerState)(nil),          // 10: fairway.sync.v1.BreakerState
-	nil,                           // 11: fairway.sync.v1.ChannelState.ModelMappingEntry
-	nil,                           // 12: fairway.sync.v1.ChannelState.HeadersEntry
-	nil,                           // 13: fairway.sync.v1.ChannelState.StatusMappingEntry
-	(*durationpb.Duration)(nil),   // 14: google.protobuf.Duration
-	(*timestamppb.Timestamp)(nil), // 15: google.protobuf.Timestamp
+	(*PriceState)(nil),            // 8: fairway.sync.v1.PriceState
+	(*SettingsState)(nil),         // 9: fairway.sync.v1.SettingsState
+	(*BalanceState)(nil),          // 10: fairway.sync.v1.BalanceState
+	(*BreakerState)(nil),          // 11: fairway.sync.v1.BreakerState
+	nil,                           // 12: fairway.sync.v1.ChannelState.ModelMappingEntry
+	nil,                           // 13: fairway.sync.v1.ChannelState.HeadersEntry
+	nil,                           // 14: fairway.sync.v1.ChannelState.StatusMappingEntry
+	(*durationpb.Duration)(nil),   // 15: google.protobuf.Duration
+	(*timestamppb.Timestamp)(nil), // 16: google.protobuf.Timestamp
 }
 var file_fairway_sync_v1_state_proto_depIdxs = []int32{
-	11, // 0: fairway.sync.v1.ChannelState.model_mapping:type_name -> fairway.sync.v1.ChannelState.ModelMappingEntry
-	12, // 1: fairway.sync.v1.ChannelState.headers:type_name -> fairway.sync.v1.ChannelState.HeadersEntry
-	14, // 2: fairway.sync.v1.ChannelState.dial_timeout:type_name -> google.protobuf.Duration
-	14, // 3: fairway.sync.v1.ChannelState.tls_timeout:type_name -> google.protobuf.Duration
-	14, // 4: fairway.sync.v1.ChannelState.first_byte_timeout:type_name -> google.protobuf.Duration
-	14, // 5: fairway.sync.v1.ChannelState.idle_timeout:type_name -> google.protobuf.Duration
+	12, // 0: fairway.sync.v1.ChannelState.model_mapping:type_name -> fairway.sync.v1.ChannelState.ModelMappingEntry
+	13, // 1: fairway.sync.v1.ChannelState.headers:type_name -> fairway.sync.v1.ChannelState.HeadersEntry
+	15, // 2: fairway.sync.v1.ChannelState.dial_timeout:type_name -> google.protobuf.Duration
+	15, // 3: fairway.sync.v1.ChannelState.tls_timeout:type_name -> google.protobuf.Duration
+	15, // 4: fairway.sync.v1.ChannelState.first_byte_timeout:type_name -> google.protobuf.Duration
+	15, // 5: fairway.sync.v1.ChannelState.idle_timeout:type_name -> google.protobuf.Duration
 	1,  // 6: fairway.sync.v1.ChannelState.parameters:type_name -> fairway.sync.v1.ParameterRule
 	2,  // 7: fairway.sync.v1.ChannelState.header_rules:type_name -> fairway.sync.v1.HeaderRule
-	13, // 8: fairway.sync.v1.ChannelState.status_mapping:type_name -> fairway.sync.v1.ChannelState.StatusMappingEntry
-	14, // 9: fairway.sync.v1.ChannelState.total_timeout:type_name -> google.protobuf.Duration
-	15, // 10: fairway.sync.v1.AccountState.secret_expire_time:type_name -> google.protobuf.Timestamp
-	14, // 11: fairway.sync.v1.AccountState.session_length:type_name -> google.protobuf.Duration
+	14, // 8: fairway.sync.v1.ChannelState.status_mapping:type_name -> fairway.sync.v1.ChannelState.StatusMappingEntry
+	15, // 9: fairway.sync.v1.ChannelState.total_timeout:type_name -> google.protobuf.Duration
+	16, // 10: fairway.sync.v1.AccountState.secret_expire_time:type_name -> google.protobuf.Timestamp
+	15, // 11: fairway.sync.v1.AccountState.session_length:type_name -> google.protobuf.Duration
 	4,  // 12: fairway.sync.v1.AccountState.verdict:type_name -> fairway.sync.v1.VerdictState
-	15, // 13: fairway.sync.v1.VerdictState.until:type_name -> google.protobuf.Timestamp
-	15, // 14: fairway.sync.v1.VerdictState.since:type_name -> google.protobuf.Timestamp
-	14, // 15: fairway.sync.v1.GroupState.hedge_after:type_name -> google.protobuf.Duration
-	14, // 16: fairway.sync.v1.GroupState.first_byte_timeout:type_name -> google.protobuf.Duration
-	14, // 17: fairway.sync.v1.GroupState.idle_timeout:type_name -> google.protobuf.Duration
-	14, // 18: fairway.sync.v1.GroupState.total_timeout:type_name -> google.protobuf.Duration
-	15, // 19: fairway.sync.v1.KeyState.expire_time:type_name -> google.protobuf.Timestamp
-	9,  // 20: fairway.sync.v1.SettingsState.balance:type_name -> fairway.sync.v1.BalanceState
-	10, // 21: fairway.sync.v1.SettingsState.breaker:type_name -> fairway.sync.v1.BreakerState
-	14, // 22: fairway.sync.v1.BreakerState.window:type_name -> google.protobuf.Duration
-	14, // 23: fairway.sync.v1.BreakerState.open:type_name -> google.protobuf.Duration
-	14, // 24: fairway.sync.v1.BreakerState.max_open:type_name -> google.protobuf.Duration
-	14, // 25: fairway.sync.v1.BreakerState.slow_start:type_name -> google.protobuf.Duration
-	14, // 26: fairway.sync.v1.BreakerState.check_interval:type_name -> google.protobuf.Duration
-	27, // [27:27] is the sub-list for method output_type
-	27, // [27:27] is the sub-list for method input_type
-	27, // [27:27] is the sub-list for extension type_name
-	27, // [27:27] is the sub-list for extension extendee
-	0,  // [0:27] is the sub-list for field type_name
+	16, // 13: fairway.sync.v1.VerdictState.until:type_name -> google.protobuf.Timestamp
+	16, // 14: fairway.sync.v1.VerdictState.since:type_name -> google.protobuf.Timestamp
+	15, // 15: fairway.sync.v1.GroupState.hedge_after:type_name -> google.protobuf.Duration
+	15, // 16: fairway.sync.v1.GroupState.first_byte_timeout:type_name -> google.protobuf.Duration
+	15, // 17: fairway.sync.v1.GroupState.idle_timeout:type_name -> google.protobuf.Duration
+	15, // 18: fairway.sync.v1.GroupState.total_timeout:type_name -> google.protobuf.Duration
+	16, // 19: fairway.sync.v1.KeyState.expire_time:type_name -> google.protobuf.Timestamp
+	8,  // 20: fairway.sync.v1.ModelState.prices:type_name -> fairway.sync.v1.PriceState
+	16, // 21: fairway.sync.v1.PriceState.effective_time:type_name -> google.protobuf.Timestamp
+	10, // 22: fairway.sync.v1.SettingsState.balance:type_name -> fairway.sync.v1.BalanceState
+	11, // 23: fairway.sync.v1.SettingsState.breaker:type_name -> fairway.sync.v1.BreakerState
+	7,  // 24: fairway.sync.v1.SettingsState.built_in_models:type_name -> fairway.sync.v1.ModelState
+	8,  // 25: fairway.sync.v1.SettingsState.default_price:type_name -> fairway.sync.v1.PriceState
+	15, // 26: fairway.sync.v1.BreakerState.window:type_name -> google.protobuf.Duration
+	15, // 27: fairway.sync.v1.BreakerState.open:type_name -> google.protobuf.Duration
+	15, // 28: fairway.sync.v1.BreakerState.max_open:type_name -> google.protobuf.Duration
+	15, // 29: fairway.sync.v1.BreakerState.slow_start:type_name -> google.protobuf.Duration
+	15, // 30: fairway.sync.v1.BreakerState.check_interval:type_name -> google.protobuf.Duration
+	31, // [31:31] is the sub-list for method output_type
+	31, // [31:31] is the sub-list for method input_type
+	31, // [31:31] is the sub-list for extension type_name
+	31, // [31:31] is the sub-list for extension extendee
+	0,  // [0:31] is the sub-list for field type_name
 }
 
 func init() { file_fairway_sync_v1_state_proto_init() }
@@ -1535,7 +1755,7 @@ func file_fairway_sync_v1_state_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_fairway_sync_v1_state_proto_rawDesc), len(file_fairway_sync_v1_state_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   14,
+			NumMessages:   15,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

@@ -34,6 +34,9 @@ const (
 	ModelServiceUpdateModelProcedure = "/fairway.admin.v1.ModelService/UpdateModel"
 	// ModelServiceDeleteModelProcedure is the procedure name of the ModelService's DeleteModel RPC.
 	ModelServiceDeleteModelProcedure = "/fairway.admin.v1.ModelService/DeleteModel"
+	// ModelServiceGetBuiltInPricesProcedure is the procedure name of the ModelService's
+	// GetBuiltInPrices RPC.
+	ModelServiceGetBuiltInPricesProcedure = "/fairway.admin.v1.ModelService/GetBuiltInPrices"
 )
 
 var (
@@ -74,6 +77,14 @@ var (
 			Procedure:  ModelServiceDeleteModelProcedure,
 		}
 	})
+	modelServiceGetBuiltInPricesSpec = sync.OnceValue(func() connect.Spec {
+		return connect.Spec{
+			StreamType:       connect.StreamTypeUnary,
+			Schema:           v1.File_fairway_admin_v1_model_proto.Services().ByName("ModelService").Methods().ByName("GetBuiltInPrices"),
+			Procedure:        ModelServiceGetBuiltInPricesProcedure,
+			IdempotencyLevel: connect.IdempotencyNoSideEffects,
+		}
+	})
 )
 
 // ModelServiceClient is a client for the fairway.admin.v1.ModelService service.
@@ -89,6 +100,8 @@ type ModelServiceClient interface {
 	UpdateModel(context.Context, *v1.UpdateModelRequest) (*v1.UpdateModelResponse, error)
 	// DeleteModel removes one model. FAILED_PRECONDITION when its etag is stale.
 	DeleteModel(context.Context, *v1.DeleteModelRequest) (*v1.DeleteModelResponse, error)
+	// GetBuiltInPrices returns what is known of prices without a model of that name.
+	GetBuiltInPrices(context.Context, *v1.GetBuiltInPricesRequest) (*v1.GetBuiltInPricesResponse, error)
 }
 
 // NewModelServiceClient constructs a client for the fairway.admin.v1.ModelService service. Multiple
@@ -110,6 +123,8 @@ type ModelServiceHandler interface {
 	UpdateModel(context.Context, *v1.UpdateModelRequest) (*v1.UpdateModelResponse, error)
 	// DeleteModel removes one model. FAILED_PRECONDITION when its etag is stale.
 	DeleteModel(context.Context, *v1.DeleteModelRequest) (*v1.DeleteModelResponse, error)
+	// GetBuiltInPrices returns what is known of prices without a model of that name.
+	GetBuiltInPrices(context.Context, *v1.GetBuiltInPricesRequest) (*v1.GetBuiltInPricesResponse, error)
 }
 
 // RegisterModelServiceHandler registers svc as the fairway.admin.v1.ModelService implementation on
@@ -122,6 +137,7 @@ func RegisterModelServiceHandler(server *connect.Server, svc ModelServiceHandler
 		connect.Method{Spec: modelServiceListModelsSpec(), Handler: adapter.listModels},
 		connect.Method{Spec: modelServiceUpdateModelSpec(), Handler: adapter.updateModel},
 		connect.Method{Spec: modelServiceDeleteModelSpec(), Handler: adapter.deleteModel},
+		connect.Method{Spec: modelServiceGetBuiltInPricesSpec(), Handler: adapter.getBuiltInPrices},
 	)
 }
 
@@ -146,6 +162,10 @@ func (UnimplementedModelServiceHandler) UpdateModel(context.Context, *v1.UpdateM
 
 func (UnimplementedModelServiceHandler) DeleteModel(context.Context, *v1.DeleteModelRequest) (*v1.DeleteModelResponse, error) {
 	return nil, connect.NewError(connect.CodeUnimplemented, "fairway.admin.v1.ModelService.DeleteModel is not implemented")
+}
+
+func (UnimplementedModelServiceHandler) GetBuiltInPrices(context.Context, *v1.GetBuiltInPricesRequest) (*v1.GetBuiltInPricesResponse, error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, "fairway.admin.v1.ModelService.GetBuiltInPrices is not implemented")
 }
 
 type modelServiceClient struct {
@@ -187,6 +207,14 @@ func (c *modelServiceClient) UpdateModel(ctx context.Context, req *v1.UpdateMode
 func (c *modelServiceClient) DeleteModel(ctx context.Context, req *v1.DeleteModelRequest) (*v1.DeleteModelResponse, error) {
 	var res v1.DeleteModelResponse
 	if err := c.client.CallUnary(ctx, modelServiceDeleteModelSpec(), req, &res); err != nil {
+		return nil, err
+	}
+	return &res, nil
+}
+
+func (c *modelServiceClient) GetBuiltInPrices(ctx context.Context, req *v1.GetBuiltInPricesRequest) (*v1.GetBuiltInPricesResponse, error) {
+	var res v1.GetBuiltInPricesResponse
+	if err := c.client.CallUnary(ctx, modelServiceGetBuiltInPricesSpec(), req, &res); err != nil {
 		return nil, err
 	}
 	return &res, nil
@@ -248,6 +276,18 @@ func (h modelServiceHandler) deleteModel(ctx context.Context, _ connect.Spec, st
 		return err
 	}
 	res, err := h.svc.DeleteModel(ctx, &req)
+	if err != nil {
+		return err
+	}
+	return stream.Send(res)
+}
+
+func (h modelServiceHandler) getBuiltInPrices(ctx context.Context, _ connect.Spec, stream connect.ServerStream) error {
+	var req v1.GetBuiltInPricesRequest
+	if err := stream.Receive(&req); err != nil {
+		return err
+	}
+	res, err := h.svc.GetBuiltInPrices(ctx, &req)
 	if err != nil {
 		return err
 	}
