@@ -68,6 +68,7 @@ var labels = map[string]words{
 	"fairway_plan_limited_total.kind":     oneOf("requests", "tokens", "session", "concurrency"),
 	"fairway_probes_granted_total.result": oneOf("ok", "failed", "unused"),
 
+	"channel":                               {words: "a channel's name, of the first 200; `other` for the rest", most: 201},
 	"fairway_accounts.state":                oneOf("closed", "open", "half_open", "disabled"),
 	"fairway_health_decisions_total.state":  oneOf("closed", "open", "half_open", "disabled"),
 	"fairway_health_decisions_total.reason": {words: faults + "; `reset` and `operator` when an operator said so, `other` beyond 40 of them", most: 41},

@@ -4,6 +4,7 @@
 package controlplane
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -16,6 +17,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"fairway/controlplane/internal/ledger"
 	"fairway/controlplane/internal/store"
 	"fairway/pkg/secret"
 	"fairway/pkg/serve"
@@ -50,6 +52,12 @@ type Config struct {
 	// TokenAllowCIDRs are the ranges that token endpoints, where credentials are exchanged, may be in although they are not
 	// public.
 	TokenAllowCIDRs []string
+
+	// UsageHourlyDays is how many days usage is kept by hour, at least 40; 0 = 90. UsageDailyDays is how many it is kept by
+	// day, from the usage on; 0 = 1095.
+	UsageHourlyDays, UsageDailyDays int
+	// UsageQueryTimeout bounds a query of usage; 0 = 20s. SlowUsageQuery is from when on one is logged; 0 = 1s.
+	UsageQueryTimeout, SlowUsageQuery time.Duration
 
 	// ResetOwnerToken gives the first owner a new token at the start, in DataDir/operator.token.
 	ResetOwnerToken bool
@@ -153,6 +161,17 @@ func (c Config) Check() error {
 	if _, err := prefixes(c.TokenAllowCIDRs); err != nil {
 		problems = append(problems, err)
 	}
+	hourly, daily := cmp.Or(c.UsageHourlyDays, defaultHourlyDays), cmp.Or(c.UsageDailyDays, defaultDailyDays)
+	switch {
+	case hourly < int(ledger.MinHourly/(24*time.Hour)) || hourly > maxUsageDays:
+		bad("--usage-hourly-days %d: want %d to %d, because usage of proxies that were cut off can be 31 days late",
+			hourly, int(ledger.MinHourly/(24*time.Hour)), maxUsageDays)
+	case daily < hourly || daily > maxUsageDays:
+		bad("--usage-daily-days %d: want --usage-hourly-days (%d) to %d", daily, hourly, maxUsageDays)
+	}
+	if c.UsageQueryTimeout < 0 || c.SlowUsageQuery < 0 {
+		bad("--usage-query-timeout and --slow-usage-query cannot be negative")
+	}
 	for name, addr := range map[string]string{"--admin-listen": c.AdminListen, "--sync-listen": c.SyncListen, "the ops listener": c.OpsListen} {
 		if err := serve.CheckAddress(addr); err != nil {
 			bad("%s: %w", name, err)
@@ -191,6 +210,13 @@ func prefixes(texts []string) ([]netip.Prefix, error) {
 	}
 	return out, errors.Join(problems...)
 }
+
+// How many days usage is kept by hour and by day, and the most that either can be.
+const (
+	defaultHourlyDays = 90
+	defaultDailyDays  = 3 * 365
+	maxUsageDays      = 36_500
+)
 
 // drainTime is how long proxies get to move elsewhere, and requests to finish.
 const drainTime = 10 * time.Second

@@ -200,6 +200,8 @@ func TestCheck(t *testing.T) {
 		{"no address", func(c *Config) { c.SyncListen = "garbage" }, []string{"--sync-listen", "garbage"}},
 		{"no port", func(c *Config) { c.AdminListen = "127.0.0.1:99999" }, []string{"--admin-listen"}},
 		{"no key", func(c *Config) { c.KEK = "abc" }, []string{"FAIRWAY_KEK"}},
+		{"hours for too short", func(c *Config) { c.UsageHourlyDays = 39 }, []string{"--usage-hourly-days 39", "40"}},
+		{"days for less than hours", func(c *Config) { c.UsageHourlyDays, c.UsageDailyDays = 100, 99 }, []string{"--usage-daily-days 99"}},
 		{"all at once", func(c *Config) { *c = Config{AdminListen: ":1", SyncListen: ":3", OpsListen: ":2"} },
 			[]string{"--data-dir is empty", "--etcd-endpoints is empty", "in the clear", "--ops-token-file"}},
 	}

@@ -2,6 +2,7 @@ package controlplane
 
 import (
 	"os"
+	"time"
 
 	"github.com/spf13/pflag"
 
@@ -18,6 +19,10 @@ func (c *Config) Flags(fs *pflag.FlagSet) {
 	fs.StringVar(&c.KEKFile, "kek-file", "", "key-encryption key, base64 of 32 bytes; created when absent (default <data-dir>/kek; env FAIRWAY_KEK holds the key itself)")
 	fs.StringVar(&c.OpsTokenFile, "ops-token-file", "", "file with the bearer token that /metrics wants; needed beyond loopback")
 	fs.StringSliceVar(&c.TokenAllowCIDRs, "token-allow-cidr", nil, "ranges that token endpoints may be in although they are private or special")
+	fs.IntVar(&c.UsageHourlyDays, "usage-hourly-days", defaultHourlyDays, "how many days usage is kept by hour; then it is summed up by day; at least 40")
+	fs.IntVar(&c.UsageDailyDays, "usage-daily-days", defaultDailyDays, "how many days usage is kept at all")
+	fs.DurationVar(&c.UsageQueryTimeout, "usage-query-timeout", 20*time.Second, "how long one query of usage may take")
+	fs.DurationVar(&c.SlowUsageQuery, "slow-usage-query", time.Second, "log queries of usage that take longer")
 	fs.BoolVar(&c.Pprof, "pprof", false, "serve Go profiles on the ops listener")
 	fs.BoolVar(&c.ResetOwnerToken, "reset-owner-token", false, "give the operator \"owner\" a new token, in <data-dir>/operator.token; for once, when it was lost")
 	c.KEK = os.Getenv("FAIRWAY_KEK")

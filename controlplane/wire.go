@@ -1,6 +1,7 @@
 package controlplane
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -96,7 +97,9 @@ func (c Config) wire(ctx context.Context, st *store.Store, ls *listeners, regist
 	r.ledger = ledger.New(st, ledger.Options{
 		Log: c.Log.With("room", "ledger"), Registry: registry,
 		Leader: leaderAddress(st),
-		Name:   nameIn(st),
+		Name:   nameIn(st), Find: findIn(st), Group: groupIn(st),
+		HourlyFor: days(c.UsageHourlyDays), DailyFor: days(c.UsageDailyDays),
+		QueryTimeout: c.UsageQueryTimeout, SlowQuery: c.SlowUsageQuery,
 	})
 	allow, err := prefixes(c.TokenAllowCIDRs)
 	if err != nil {
@@ -168,6 +171,46 @@ func nameIn(st *store.Store) func(k model.Kind, id string) (string, bool) {
 		return r.GetMetadata().GetName(), true
 	}
 }
+
+// findIn looks ids up in the replica's copy of the state, by name or id.
+func findIn(st *store.Store) func(k model.Kind, nameOrID string) (string, bool) {
+	return func(k model.Kind, nameOrID string) (string, bool) {
+		state := st.State()
+		if state == nil {
+			return "", false
+		}
+		r, ok := state.Find(k, nameOrID)
+		if !ok {
+			return "", false
+		}
+		return r.GetMetadata().GetId(), true
+	}
+}
+
+// groupIn finds the id of a key's group.
+func groupIn(st *store.Store) func(keyID string) (string, bool) {
+	return func(keyID string) (string, bool) {
+		state := st.State()
+		if state == nil {
+			return "", false
+		}
+		r, ok := state.Get(model.KindKey, keyID)
+		if !ok {
+			return "", false
+		}
+		key, ok := r.(*resourcev1.Key)
+		if !ok {
+			return "", false
+		}
+		group, ok := state.ByName(model.KindGroup, cmp.Or(key.GetGroup(), model.DefaultGroup))
+		if !ok {
+			return "", false
+		}
+		return group.GetMetadata().GetId(), true
+	}
+}
+
+func days(n int) time.Duration { return time.Duration(n) * 24 * time.Hour }
 
 // run runs the rooms; what others stand on starts first and stops last.
 func (r *rooms) run(ctx context.Context, ready *readiness) error {

@@ -3,38 +3,16 @@ package ctl
 import (
 	"bytes"
 	"encoding/json"
-	"flag"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
 
 	"buf.build/go/protovalidate"
-	"github.com/google/go-cmp/cmp"
 	"google.golang.org/protobuf/proto"
 
 	resourcev1 "fairway/pkg/gen/fairway/resource/v1"
 )
-
-var update = flag.Bool("update", false, "write the golden files instead of checking them")
-
-func golden(t *testing.T, name, got string) {
-	t.Helper()
-	file := filepath.Join("testdata", name)
-	if *update {
-		if err := os.WriteFile(file, []byte(got), 0o644); err != nil {
-			t.Fatal(err)
-		}
-		return
-	}
-	want, err := os.ReadFile(file)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if d := cmp.Diff(string(want), got); d != "" {
-		t.Errorf("%s (-want +got):\n%s", file, d)
-	}
-}
 
 func stored(name string, label string, p *resourcev1.Prices) *resourcev1.Model {
 	m := &resourcev1.Model{Metadata: &resourcev1.Metadata{Name: name, Etag: "7", Labels: map[string]string{"team": "x"}}, Prices: p}

@@ -1,14 +1,11 @@
 package ctl
 
 import (
-	"os"
-	"path/filepath"
 	"strings"
 	"testing"
 	"time"
 
 	"connectrpc.com/connect/v2"
-	"github.com/google/go-cmp/cmp"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/durationpb"
 
@@ -31,23 +28,6 @@ func (w *world) fleet() {
 	}
 	w.status = &adminv1.GetStatusResponse{Lineage: "l", Revision: 6, Replicas: []*adminv1.Replica{{Id: "cp-1", Leader: true}},
 		Proxies: []*adminv1.Proxy{{Id: "p-1", Hostname: "h", Revision: 5, ApplyLag: durationpb.New(time.Millisecond)}}}
-}
-
-func golden(t *testing.T, name, got string) {
-	t.Helper()
-	file := filepath.Join("testdata", name)
-	if *update {
-		if err := os.WriteFile(file, []byte(got), 0o644); err != nil {
-			t.Fatal(err)
-		}
-	}
-	want, err := os.ReadFile(file)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if d := cmp.Diff(string(want), got); d != "" {
-		t.Errorf("%s (-want +got):\n%s", name, d)
-	}
 }
 
 func TestTopOnce(t *testing.T) {

@@ -61,9 +61,11 @@ type Fleet interface {
 	WaitForRevision(ctx context.Context, revision int64, timeout time.Duration) (*adminv1.WaitForRevisionResponse, error)
 }
 
-// Usage answers from the books; it settles what absent times mean, and bounds the range.
+// Usage answers from the books and corrects them; it settles what absent times mean, and bounds the range.
 type Usage interface {
 	Query(ctx context.Context, req *adminv1.QueryUsageRequest) (*adminv1.QueryUsageResponse, error)
+	Correct(ctx context.Context, actor store.Actor, req *adminv1.CorrectUsageRequest) (*adminv1.CorrectUsageResponse, error)
+	Corrections(ctx context.Context, req *adminv1.ListUsageCorrectionsRequest) (*adminv1.ListUsageCorrectionsResponse, error)
 }
 
 // JoinTokens manages with what proxies join.

@@ -260,7 +260,17 @@ func (f *fakeFleet) WaitForRevision(_ context.Context, revision int64, timeout t
 }
 
 type fakeUsage struct {
-	query func(*adminv1.QueryUsageRequest) (*adminv1.QueryUsageResponse, error)
+	query     func(*adminv1.QueryUsageRequest) (*adminv1.QueryUsageResponse, error)
+	corrector store.Actor // of the last correction
+}
+
+func (f *fakeUsage) Correct(_ context.Context, a store.Actor, req *adminv1.CorrectUsageRequest) (*adminv1.CorrectUsageResponse, error) {
+	f.corrector = a
+	return &adminv1.CorrectUsageResponse{Correction: &adminv1.UsageCorrection{Operator: a.Operator, Delta: req.GetDelta()}}, nil
+}
+
+func (*fakeUsage) Corrections(context.Context, *adminv1.ListUsageCorrectionsRequest) (*adminv1.ListUsageCorrectionsResponse, error) {
+	return &adminv1.ListUsageCorrectionsResponse{Corrections: []*adminv1.UsageCorrection{{Id: "one"}}}, nil
 }
 
 func (f *fakeUsage) Query(_ context.Context, req *adminv1.QueryUsageRequest) (*adminv1.QueryUsageResponse, error) {

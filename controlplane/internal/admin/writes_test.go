@@ -494,6 +494,21 @@ func TestFleetAndUsageAndDiagnostics(t *testing.T) {
 	if res, err := c.usage.QueryUsage(t.Context(), &adminv1.QueryUsageRequest{}); err != nil || res.GetTotal().GetRequests() != 1 {
 		t.Errorf("usage = %v, %v", res, err)
 	}
+	correction := &adminv1.CorrectUsageRequest{
+		Hour: timestamppb.Now(), Key: "k", Model: "m", Delta: &adminv1.UsageDelta{Requests: -1}, Reason: "because",
+	}
+	if res, err := c.usage.CorrectUsage(t.Context(), correction); err != nil || res.GetCorrection().GetDelta().GetRequests() != -1 {
+		t.Errorf("correct = %v, %v", res, err)
+	}
+	if a := w.usage.corrector; a.Operator != FirstOwner || a.RequestID == "" || !strings.HasSuffix(a.Procedure, "/CorrectUsage") {
+		t.Errorf("corrected as %+v", a)
+	}
+	correction.Reason = ""
+	_, err = c.usage.CorrectUsage(t.Context(), correction)
+	wantCode(t, err, connect.CodeInvalidArgument)
+	if res, err := c.usage.ListUsageCorrections(t.Context(), &adminv1.ListUsageCorrectionsRequest{}); err != nil || len(res.GetCorrections()) != 1 {
+		t.Errorf("corrections = %v, %v", res, err)
+	}
 	_, err = c.usage.QueryUsage(t.Context(), &adminv1.QueryUsageRequest{StartTime: &timestamppb.Timestamp{Nanos: -1}})
 	wantCode(t, err, connect.CodeInvalidArgument)
 	_, err = c.audit.ListAuditRecords(t.Context(), &adminv1.ListAuditRecordsRequest{EndTime: &timestamppb.Timestamp{Nanos: -1}})

@@ -24,13 +24,29 @@ type books struct {
 	mu      sync.Mutex
 	leader  int // which replica's fence stands
 	marks   map[string]uint64
-	totals  map[store.UsageKey]amounts
-	late    []txn
+	totals  map[store.UsageKey]amounts // by hour, as reported
+	others  map[spot]store.UsageRow    // days, and corrections
+	records map[string]*adminv1.UsageCorrection
+	changes int64          // a revision
+	touched map[spot]int64 // when a total was last written
+	born    map[spot]int64 // when it came
+	late    []func()
 	mishaps func() mishap // asked before each transaction; nil = none
 	commits int
 	reads   int
-	largest int // keys in one transaction
+	largest int   // keys in one transaction
+	moves   int   // transactions that moved
+	oldest  int64 // the first revision that is kept
+	audited []store.UsageFix
 }
+
+// spot is where a row lies.
+type spot struct {
+	store.UsageKey
+	day, correction bool
+}
+
+func spotOf(r store.UsageRow) spot { return spot{r.UsageKey, r.Day, r.Correction} }
 
 type mishap int
 
@@ -49,7 +65,10 @@ type txn struct {
 }
 
 func newBooks() *books {
-	return &books{marks: map[string]uint64{}, totals: map[store.UsageKey]amounts{}}
+	return &books{
+		marks: map[string]uint64{}, totals: map[store.UsageKey]amounts{}, others: map[spot]store.UsageRow{},
+		records: map[string]*adminv1.UsageCorrection{}, touched: map[spot]int64{}, born: map[spot]int64{},
+	}
 }
 
 // apply is the transaction: its guards, then its writes.
@@ -61,20 +80,30 @@ func (b *books) apply(t txn) error {
 		return fault.New(fault.Stale, "watermark")
 	}
 	b.marks[t.boot] = t.to
+	b.changes++
 	for k, sum := range t.totals {
-		b.totals[k] = sum
+		b.put(k, sum)
 	}
 	b.commits++
 	b.largest = max(b.largest, len(t.totals))
 	return nil
 }
 
+// put stores a total and notes when.
+func (b *books) put(k store.UsageKey, sum amounts) {
+	at := spot{UsageKey: k}
+	if _, there := b.totals[k]; !there {
+		b.born[at] = b.changes
+	}
+	b.totals[k], b.touched[at] = sum, b.changes
+}
+
 // happen lets one of the late transactions happen.
 func (b *books) happen() {
 	if len(b.late) > 0 {
-		t := b.late[0]
+		f := b.late[0]
 		b.late = b.late[1:]
-		_ = b.apply(t)
+		f()
 	}
 }
 
@@ -100,25 +129,30 @@ func (r replica) CommitUsage(
 	for k, c := range totals {
 		t.totals[k] = amountsOf(c)
 	}
-	r.mu.Lock()
-	defer r.mu.Unlock()
+	return r.transact(func() error { return r.apply(t) })
+}
+
+// transact makes a transaction happen, or not, or later.
+func (b *books) transact(apply func() error) error {
+	b.mu.Lock()
+	defer b.mu.Unlock()
 	m := fine
-	if r.mishaps != nil {
-		m = r.mishaps()
+	if b.mishaps != nil {
+		m = b.mishaps()
 	}
 	lost := fault.New(fault.Unavailable, "lost")
 	switch m {
 	case lostBefore:
 		return lost
 	case lostAfter:
-		_ = r.apply(t)
+		_ = apply()
 		return lost
 	case happensLater:
-		r.late = append(r.late, t)
+		b.late = append(b.late, func() { _ = apply() })
 		return lost
 	}
-	err := r.apply(t)
-	r.happen()
+	err := apply()
+	b.happen()
 	return err
 }
 

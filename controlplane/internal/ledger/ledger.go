@@ -1,9 +1,11 @@
-// Package ledger keeps the books: it adds the usage that proxies report to hourly counters per key, channel, account
-// and model, exactly once, and answers questions about them.
+// Package ledger keeps the books: it adds the usage that proxies report to hourly counters per key, group, channel,
+// account and model, exactly once, answers questions about them, takes corrections by operators, and after some months
+// thins hours out to days.
 //
-// Only the elected leader writes. A boot's records are numbered; one transaction moves the boot's watermark and puts the
+// Only the elected leader writes what is reported, and thins out. A boot's records are numbered; one transaction moves the boot's watermark and puts the
 // new totals, guarded by the old watermark and by the leader's fence. So a batch that comes twice, late, torn in pieces,
 // or while the leader changes, counts once. Totals are absolute: nothing is ever added in the store.
+// Corrections lie beside the totals, so that any replica can make them; the sum of both is never below zero.
 //
 // It refuses gaps in a boot's numbering, to wrap a sum (the record is left out and counted in
 // fairway_ledger_refused_total), to believe times outside the last 31 days, and queries that would not fit in memory.
@@ -28,10 +30,18 @@ import (
 // maxBatch bounds the records of one Report; the sync protocol has the same bound.
 const maxBatch = 10_000
 
-// Store is where the books lie. CommitUsage is one transaction: it fails as fault.Stale if the boot's watermark is not
-// from (code store.CodeNotLeader if the fence has fallen), and may fail in other ways without telling whether it took
-// effect.
+// Store is the part of *store.Store that the ledger works on.
 type Store interface {
+	writer
+	reader
+	archive
+	journal
+}
+
+// writer is how the leader puts usage on the books. CommitUsage is one transaction: it fails as fault.Stale if the boot's watermark is
+// not from (code store.CodeNotLeader if the fence has fallen), and may fail in other ways without telling whether it took
+// effect.
+type writer interface {
 	Watermark(ctx context.Context, bootID string) (uint64, error)
 	CommitUsage(
 		ctx context.Context, f store.Fence, bootID string, from, to uint64,
@@ -40,12 +50,47 @@ type Store interface {
 	Usage(ctx context.Context, fromHour, toHour int64, fn func(store.UsageKey, *adminv1.UsageCounters) error) error
 }
 
+// reader shows everything that is kept; Books as of one revision.
+type reader interface {
+	Books(ctx context.Context, r store.BooksRange, fn func(store.UsageRow) error) (revision int64, err error)
+	UsageRows(ctx context.Context, which []store.UsageRow) ([]store.UsageRow, error)
+	OldestUsageHour(ctx context.Context) (hour int64, ok bool, err error)
+}
+
+// archive is how hours become days, and days go. MoveUsage is one transaction, which may happen although it fails, but
+// not twice.
+type archive interface {
+	MoveUsage(ctx context.Context, f store.Fence, moves []store.UsageMove) error
+	DropUsage(ctx context.Context, f store.Fence, beforeHour int64) error
+}
+
+// journal keeps corrections.
+type journal interface {
+	CorrectUsage(ctx context.Context, fix store.UsageFix) (*adminv1.UsageCorrection, error)
+	UsageCorrection(ctx context.Context, hour int64, id string) (*adminv1.UsageCorrection, error)
+	UsageCorrections(ctx context.Context, fromHour, toHour int64, size int, token string) ([]*adminv1.UsageCorrection, string, error)
+}
+
+// MinHourly is how long hours are kept at least: longer than a proxy's usage can be late.
+const MinHourly = 40 * 24 * time.Hour
+
 // Options of a Ledger. The zero value works for a single replica.
 type Options struct {
 	// Leader returns the sync address of the replica that leads; nil = never known.
 	Leader func(ctx context.Context) (address string, ok bool)
 	// Name returns the name of the resource with this id; nil or false = it is shown as its id.
-	Name     func(k model.Kind, id string) (name string, ok bool)
+	Name func(k model.Kind, id string) (name string, ok bool)
+	// Find returns the id of the resource with this name or id; nil = none is known.
+	Find func(k model.Kind, nameOrID string) (id string, ok bool)
+	// Group returns the id of a key's group, for proxies that do not tell; nil or false = not known.
+	Group func(keyID string) (groupID string, ok bool)
+
+	HourlyFor    time.Duration // how long usage is kept by hour, at least MinHourly; 0 = 90 days
+	DailyFor     time.Duration // how long by day, from the usage on, at least HourlyFor; 0 = 3 years of 365 days
+	QueryTimeout time.Duration // of one query; 0 = 20s
+	SlowQuery    time.Duration // queries that take longer are logged; 0 = 1s
+	MaxQueries   int           // at once, others wait; 0 = 4
+
 	Now      func() time.Time      // nil = time.Now
 	Log      *slog.Logger          // nil = none
 	Registry prometheus.Registerer // nil = no metrics
@@ -54,38 +99,72 @@ type Options struct {
 // Ledger keeps the books. Safe for concurrent use.
 type Ledger struct {
 	store   Store
-	leader  func(ctx context.Context) (string, bool)
-	name    func(model.Kind, string) (string, bool)
-	now     func() time.Time
+	o       Options
 	log     *slog.Logger
 	metrics *metrics
+	queries chan struct{} // a place for each at once
 	pause   time.Duration // the first one between attempts to learn what became of a commit
 
 	mu   sync.Mutex
 	term *term // nil while another replica leads
 }
 
-// New returns a ledger that answers queries; it writes while Lead runs.
+// New returns a ledger that answers queries and takes corrections; it puts usage on the books while Lead runs.
 func New(s Store, o Options) *Ledger {
-	l := &Ledger{store: s, leader: o.Leader, name: o.Name, now: o.Now, log: o.Log, pause: 100 * time.Millisecond}
-	if l.leader == nil {
-		l.leader = func(context.Context) (string, bool) { return "", false }
+	o = o.complete()
+	return &Ledger{
+		store: s, o: o, log: o.Log, metrics: newMetrics(o.Registry, o.Log),
+		queries: make(chan struct{}, o.MaxQueries), pause: 100 * time.Millisecond,
 	}
-	if l.name == nil {
-		l.name = func(model.Kind, string) (string, bool) { return "", false }
-	}
-	if l.now == nil {
-		l.now = time.Now
-	}
-	if l.log == nil {
-		l.log = slog.New(slog.DiscardHandler)
-	}
-	l.metrics = newMetrics(o.Registry, l.log)
-	return l
 }
 
-// Lead makes this the ledger that writes, under the fence, until ctx ends. It returns when no report is under way any
-// more, so that the next term begins with what the store holds.
+// complete puts the defaults in.
+func (o Options) complete() Options {
+	if o.Leader == nil {
+		o.Leader = func(context.Context) (string, bool) { return "", false }
+	}
+	if o.Name == nil {
+		o.Name = func(model.Kind, string) (string, bool) { return "", false }
+	}
+	if o.Find == nil {
+		o.Find = func(model.Kind, string) (string, bool) { return "", false }
+	}
+	if o.Group == nil {
+		o.Group = func(string) (string, bool) { return "", false }
+	}
+	or := func(d *time.Duration, otherwise time.Duration) {
+		if *d <= 0 {
+			*d = otherwise
+		}
+	}
+	or(&o.HourlyFor, 90*24*time.Hour)
+	or(&o.DailyFor, 3*365*24*time.Hour)
+	or(&o.QueryTimeout, 20*time.Second)
+	or(&o.SlowQuery, time.Second)
+	o.HourlyFor = max(o.HourlyFor, MinHourly)
+	o.DailyFor = max(o.DailyFor, o.HourlyFor)
+	if o.MaxQueries <= 0 {
+		o.MaxQueries = 4
+	}
+	if o.Now == nil {
+		o.Now = time.Now
+	}
+	if o.Log == nil {
+		o.Log = slog.New(slog.DiscardHandler)
+	}
+	return o
+}
+
+// name shows a resource as people know it: by its name, or by its id when it has none any more.
+func (l *Ledger) name(k model.Kind, id string) string {
+	if name, ok := l.o.Name(k, id); ok && name != "" {
+		return name
+	}
+	return id
+}
+
+// Lead makes this the ledger that writes, under the fence, until ctx ends; it also thins out what is old. It returns when
+// no report is under way any more, so that the next term begins with what the store holds.
 func (l *Ledger) Lead(ctx context.Context, f store.Fence) error {
 	t := newTerm(ctx, l, f)
 	l.mu.Lock()
@@ -97,7 +176,7 @@ func (l *Ledger) Lead(ctx context.Context, f store.Fence) error {
 	l.mu.Unlock()
 	l.log.Info("ledger leads")
 
-	<-ctx.Done()
+	t.keepThin(ctx)
 
 	l.mu.Lock()
 	l.term = nil
@@ -177,6 +256,6 @@ func (e *NotLeaderError) LeaderSyncAddress() string { return e.Address }
 func (e *NotLeaderError) Unwrap() error { return fault.New(fault.Stale, "%s", e.Error()) }
 
 func (l *Ledger) notLeader(ctx context.Context) error {
-	address, _ := l.leader(ctx)
+	address, _ := l.o.Leader(ctx)
 	return &NotLeaderError{Address: address}
 }

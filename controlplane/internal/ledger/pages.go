@@ -137,6 +137,21 @@ func (p *pages) forget(keys []store.UsageKey) {
 	}
 }
 
+// outdated makes the hours of the keys be read again, if they were read.
+func (p *pages) outdated(keys []store.UsageKey) {
+	for _, k := range keys {
+		p.mu.Lock()
+		pg := p.byHour[k.Hour]
+		p.mu.Unlock()
+		if pg == nil {
+			continue
+		}
+		pg.mu.Lock()
+		pg.rows = nil
+		pg.mu.Unlock()
+	}
+}
+
 // trim takes the hours that were not used for longest out of memory.
 func (p *pages) trim() {
 	p.mu.Lock()

@@ -1,14 +1,12 @@
 package ledger
 
 import (
-	"cmp"
 	"context"
+	"errors"
+	"log/slog"
 	"slices"
 	"time"
 
-	"google.golang.org/protobuf/types/known/timestamppb"
-
-	"fairway/controlplane/internal/model"
 	"fairway/controlplane/internal/store"
 	"fairway/pkg/fault"
 	adminv1 "fairway/pkg/gen/fairway/admin/v1"
@@ -17,52 +15,62 @@ import (
 // Bounds of a query.
 const (
 	maxHourly = 31 * 24       // hours, when grouped by hour
-	maxRange  = 366 * 24      // hours, otherwise
+	maxRange  = 1100 * 24     // hours, otherwise: a little more than three years
 	maxRows   = 100_000       // groups
+	maxPage   = 10_000        // rows of one answer
 	lastHour  = 9_999_999_999 // the store's keys have ten digits
 )
 
+// errTooLong is why a query's context ends at its timeout.
+var errTooLong = errors.New("the query takes too long")
+
 // Query sums the books over a range of hours, by groups. Any replica can answer. Times as in QueryUsageRequest: the start
-// is rounded down to the hour and the end up.
+// is rounded down to the hour and the end up. The books stream past: what is kept in memory is a sum for each group, of
+// as many queries at once as Options say.
 //
-// Errors: fault.Invalid for a range that is empty or longer than 366 days (31 grouped by hour), fault.TooLarge for more
-// than 100,000 groups or sums beyond 64 bits.
+// Errors: fault.Invalid for a range that is empty or longer than 1100 days (31 grouped by hour) and for a page token of
+// another query, fault.TooLarge for more than 100,000 groups or sums beyond 64 bits, fault.Deadline after
+// Options.QueryTimeout. Queries that take longer than Options.SlowQuery are logged.
 func (l *Ledger) Query(ctx context.Context, req *adminv1.QueryUsageRequest) (*adminv1.QueryUsageResponse, error) {
 	q, err := l.newQuery(req)
 	if err != nil {
 		return nil, err
 	}
-	if err := l.store.Usage(ctx, q.from, q.to, q.add); err != nil {
-		return nil, err
+	bounded, cancel := context.WithTimeoutCause(ctx, l.o.QueryTimeout, errTooLong)
+	defer cancel()
+	start := l.o.Now()
+	res, err := q.run(bounded)
+	if ctx.Err() == nil && errors.Is(context.Cause(bounded), errTooLong) && err != nil {
+		err = fault.New(fault.Deadline, "the query took longer than %s; ask for a shorter range", l.o.QueryTimeout).With(err)
 	}
-	return q.response(), nil
+	took := l.o.Now().Sub(start)
+	l.metrics.queries.Observe(took.Seconds())
+	if took > l.o.SlowQuery {
+		l.metrics.slow.Inc()
+		l.log.LogAttrs(ctx, slog.LevelWarn, "slow usage query", slog.Duration("took", took),
+			slog.Time("from", hourTime(q.from)), slog.Time("to", hourTime(q.to)), slog.Any("group_by", dimensionNames(q.by)),
+			slog.Int64("rows_read", q.read), slog.Int("groups", len(q.sums)), slog.Bool("failed", err != nil))
+	}
+	return res, err
 }
 
 // query is one question being answered.
 type query struct {
 	l        *Ledger
+	req      *adminv1.QueryUsageRequest
 	from, to int64 // hours, half open
 	by       []adminv1.UsageDimension
-	wanted   [4]map[string]bool // by kind as in kinds, and models last; nil = all
-	names    map[resource]string
-
-	sums  map[store.UsageKey]amounts // by what is grouped by; the rest of the key is empty
-	total amounts
-}
-
-type resource struct {
-	kind model.Kind
-	id   string
+	turn     turn
+	filter   filter
+	sums     sums
+	total    sum
+	read     int64 // rows of the books
+	byDay    bool  // some were of whole days
 }
 
 func (l *Ledger) newQuery(req *adminv1.QueryUsageRequest) (*query, error) {
-	q := &query{
-		l: l, by: req.GetGroupBy(), names: map[resource]string{}, sums: map[store.UsageKey]amounts{},
-		wanted: [4]map[string]bool{
-			set(req.GetKeys()), set(req.GetChannels()), set(req.GetAccounts()), set(req.GetModels()),
-		},
-	}
-	end := l.now()
+	q := &query{l: l, req: req, by: req.GetGroupBy(), filter: newFilter(l, req), sums: sums{}}
+	end := l.o.Now()
 	if req.GetEndTime() != nil {
 		end = req.GetEndTime().AsTime()
 	}
@@ -72,11 +80,14 @@ func (l *Ledger) newQuery(req *adminv1.QueryUsageRequest) (*query, error) {
 	}
 	q.from = floorHour(start)
 	q.to = floorHour(end.Add(time.Hour - 1))
+	if err := q.turnTo(req.GetPageToken()); err != nil {
+		return nil, err
+	}
 	if q.from >= q.to {
 		return nil, fault.New(fault.Invalid, "start_time must be before end_time").WithParam("start_time")
 	}
 	limit := int64(maxRange)
-	if slices.Contains(q.by, adminv1.UsageDimension_USAGE_DIMENSION_HOUR) {
+	if q.has(adminv1.UsageDimension_USAGE_DIMENSION_HOUR) {
 		limit = maxHourly
 	}
 	if q.to-q.from > limit {
@@ -85,6 +96,8 @@ func (l *Ledger) newQuery(req *adminv1.QueryUsageRequest) (*query, error) {
 	q.from, q.to = min(max(q.from, 0), lastHour), min(max(q.to, 0), lastHour)
 	return q, nil
 }
+
+func (q *query) has(d adminv1.UsageDimension) bool { return slices.Contains(q.by, d) }
 
 // floorHour returns the hour since 1970 that t lies in.
 func floorHour(t time.Time) int64 {
@@ -96,63 +109,66 @@ func floorHour(t time.Time) int64 {
 	return h
 }
 
-func set(names []string) map[string]bool {
-	if len(names) == 0 {
-		return nil
+func hourTime(hour int64) time.Time { return time.Unix(hour*3600, 0).UTC() }
+
+func dimensionNames(by []adminv1.UsageDimension) []string {
+	names := make([]string, len(by))
+	for i, d := range by {
+		names[i] = d.String()
 	}
-	m := make(map[string]bool, len(names))
-	for _, n := range names {
-		m[n] = true
-	}
-	return m
+	return names
 }
 
-// show returns a resource's name, or its id when it has none any more.
-func (q *query) show(kind model.Kind, id string) string {
-	r := resource{kind, id}
-	name, ok := q.names[r]
-	if !ok {
-		if name, ok = q.l.name(kind, id); !ok || name == "" {
-			name = id
-		}
-		q.names[r] = name
+// run waits for its turn, reads the books and answers.
+func (q *query) run(ctx context.Context) (*adminv1.QueryUsageResponse, error) {
+	select {
+	case q.l.queries <- struct{}{}:
+		defer func() { <-q.l.queries }()
+	case <-ctx.Done():
+		return nil, context.Cause(ctx)
 	}
-	return name
+	revision, err := q.l.store.Books(ctx, store.BooksRange{FromHour: q.from, ToHour: q.to, Revision: q.turn.revision}, q.add)
+	if err != nil {
+		return nil, err
+	}
+	q.turn.revision = revision
+	return q.answer()
 }
 
-// add takes one total of the books.
-func (q *query) add(k store.UsageKey, c *adminv1.UsageCounters) error {
-	if !q.wants(0, model.KindKey, k.Key) || !q.wants(1, model.KindChannel, k.Channel) ||
-		!q.wants(2, model.KindAccount, k.Account) || (q.wanted[3] != nil && !q.wanted[3][k.Model]) {
+// add takes one row of the books.
+func (q *query) add(r store.UsageRow) error {
+	q.read++
+	if !q.filter.wants(r.UsageKey) {
 		return nil
 	}
-	group, a := q.group(k), amountsOf(c)
-	sum, known := q.sums[group]
+	q.byDay = q.byDay || r.Day
+	group := q.group(r.UsageKey)
+	at, known := q.sums[group]
 	if !known && len(q.sums) == maxRows {
 		return fault.New(fault.TooLarge, "more than %d groups; ask for a shorter range or fewer dimensions", maxRows)
 	}
 	var ok, okTotal bool
-	sum, ok = sum.plus(a)
-	q.total, okTotal = q.total.plus(a)
+	at, ok = at.plus(r)
+	q.total, okTotal = q.total.plus(r)
 	if !ok || !okTotal {
-		return fault.New(fault.TooLarge, "the sums do not fit in 64 bits; ask for a shorter range")
+		return tooMuch()
 	}
-	q.sums[group] = sum
+	q.sums[group] = at
 	return nil
 }
 
-// wants says whether a resource passes the filter, which holds names and ids.
-func (q *query) wants(i int, kind model.Kind, id string) bool {
-	w := q.wanted[i]
-	return w == nil || w[id] || w[q.show(kind, id)]
+func tooMuch() error {
+	return fault.New(fault.TooLarge, "the sums do not fit in 64 bits; ask for a shorter range")
 }
 
-// group keeps of a key what is grouped by.
+// group keeps of a place what is grouped by. A day is its first hour.
 func (q *query) group(k store.UsageKey) (g store.UsageKey) {
 	for _, d := range q.by {
 		switch d {
 		case adminv1.UsageDimension_USAGE_DIMENSION_KEY:
 			g.Key = k.Key
+		case adminv1.UsageDimension_USAGE_DIMENSION_GROUP:
+			g.Group = k.Group
 		case adminv1.UsageDimension_USAGE_DIMENSION_CHANNEL:
 			g.Channel = k.Channel
 		case adminv1.UsageDimension_USAGE_DIMENSION_ACCOUNT:
@@ -161,68 +177,12 @@ func (q *query) group(k store.UsageKey) (g store.UsageKey) {
 			g.Model = k.Model
 		case adminv1.UsageDimension_USAGE_DIMENSION_HOUR:
 			g.Hour = k.Hour
+		case adminv1.UsageDimension_USAGE_DIMENSION_DAY:
+			if !q.has(adminv1.UsageDimension_USAGE_DIMENSION_HOUR) {
+				g.Hour = k.Hour - k.Hour%hoursOfDay
+			}
+		default:
 		}
 	}
 	return g
-}
-
-// response orders the groups by what they are grouped by, in the order asked for.
-func (q *query) response() *adminv1.QueryUsageResponse {
-	groups := make([]store.UsageKey, 0, len(q.sums))
-	for g := range q.sums {
-		groups = append(groups, g)
-	}
-	slices.SortFunc(groups, func(a, b store.UsageKey) int {
-		for _, d := range q.by {
-			if c := q.compare(d, a, b); c != 0 {
-				return c
-			}
-		}
-		return 0
-	})
-	res := &adminv1.QueryUsageResponse{Total: q.total.counters()}
-	if len(q.by) == 0 {
-		return res // the one group is the total
-	}
-	for _, g := range groups {
-		res.Rows = append(res.Rows, q.row(g))
-	}
-	return res
-}
-
-func (q *query) compare(d adminv1.UsageDimension, a, b store.UsageKey) int {
-	byName := func(kind model.Kind, a, b string) int {
-		return cmp.Or(cmp.Compare(q.show(kind, a), q.show(kind, b)), cmp.Compare(a, b))
-	}
-	switch d {
-	case adminv1.UsageDimension_USAGE_DIMENSION_KEY:
-		return byName(model.KindKey, a.Key, b.Key)
-	case adminv1.UsageDimension_USAGE_DIMENSION_CHANNEL:
-		return byName(model.KindChannel, a.Channel, b.Channel)
-	case adminv1.UsageDimension_USAGE_DIMENSION_ACCOUNT:
-		return byName(model.KindAccount, a.Account, b.Account)
-	case adminv1.UsageDimension_USAGE_DIMENSION_MODEL:
-		return cmp.Compare(a.Model, b.Model)
-	default:
-		return cmp.Compare(a.Hour, b.Hour)
-	}
-}
-
-func (q *query) row(g store.UsageKey) *adminv1.UsageRow {
-	row := &adminv1.UsageRow{Counters: q.sums[g].counters()}
-	for _, d := range q.by {
-		switch d {
-		case adminv1.UsageDimension_USAGE_DIMENSION_KEY:
-			row.Key = q.show(model.KindKey, g.Key)
-		case adminv1.UsageDimension_USAGE_DIMENSION_CHANNEL:
-			row.Channel = q.show(model.KindChannel, g.Channel)
-		case adminv1.UsageDimension_USAGE_DIMENSION_ACCOUNT:
-			row.Account = q.show(model.KindAccount, g.Account)
-		case adminv1.UsageDimension_USAGE_DIMENSION_MODEL:
-			row.Model = g.Model
-		case adminv1.UsageDimension_USAGE_DIMENSION_HOUR:
-			row.Hour = timestamppb.New(time.Unix(g.Hour*3600, 0))
-		}
-	}
-	return row
 }

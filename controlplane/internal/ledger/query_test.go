@@ -43,7 +43,7 @@ func queried(t *testing.T) *Ledger {
 		{model.KindKey, "k1"}: "zoe", {model.KindKey, "k2"}: "alice",
 		{model.KindChannel, "c1"}: "east", {model.KindChannel, "c2"}: "west", {model.KindAccount, "a1"}: "first",
 	}
-	l.name = func(k model.Kind, id string) (string, bool) {
+	l.o.Name = func(k model.Kind, id string) (string, bool) {
 		n, ok := names[resource{k, id}]
 		return n, ok
 	}
@@ -139,7 +139,7 @@ func TestQueryRefuses(t *testing.T) {
 			},
 			fault.Invalid,
 		},
-		{"too long", &adminv1.QueryUsageRequest{StartTime: at(-367 * day), EndTime: at(0)}, fault.Invalid},
+		{"too long", &adminv1.QueryUsageRequest{StartTime: at(-1101 * day), EndTime: at(0)}, fault.Invalid},
 		{"31 days by hour", &adminv1.QueryUsageRequest{
 			StartTime: at(-31 * day), EndTime: at(0), GroupBy: []adminv1.UsageDimension{byHour},
 		}, 0},

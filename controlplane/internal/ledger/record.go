@@ -1,6 +1,7 @@
 package ledger
 
 import (
+	"strings"
 	"time"
 
 	"fairway/controlplane/internal/store"
@@ -29,9 +30,16 @@ func plainID(s string) bool {
 	return true
 }
 
+// keyID says whether s can be a key's id on the books, where an at sign parts it from the group.
+func keyID(s string) bool { return plainID(s) && !strings.Contains(s, "@") }
+
+// groupID is keyID for a group.
+func groupID(s string) bool { return keyID(s) }
+
 // sound says whether a record can be on the books at all. A proxy that is well sends no other.
 func sound(r *syncv1.UsageRecord) bool {
-	if r == nil || !plainID(r.KeyId) || !plainID(r.ChannelId) || !plainID(r.AccountId) || len(r.Model) > maxModel {
+	if r == nil || !keyID(r.KeyId) || !groupID(r.GroupId) || !plainID(r.ChannelId) || !plainID(r.AccountId) ||
+		len(r.Model) > maxModel {
 		return false
 	}
 	for i := range len(r.Model) {
@@ -49,6 +57,7 @@ func place(r *syncv1.UsageRecord, now time.Time) store.UsageKey {
 	return store.UsageKey{
 		Hour:    ms / time.Hour.Milliseconds(),
 		Key:     r.KeyId,
+		Group:   r.GroupId,
 		Channel: r.ChannelId,
 		Account: r.AccountId,
 		Model:   r.Model,
@@ -84,6 +93,16 @@ func (a amounts) counters() *adminv1.UsageCounters {
 		Requests: a[0], Errors: a[1], InputTokens: a[2], CachedTokens: a[3], OutputTokens: a[4],
 		CostNanoUsd: a[5], EstimatedRequests: a[6], UnpricedRequests: a[7],
 	}
+}
+
+// below says whether any part is below zero.
+func (a amounts) below() bool {
+	for _, n := range a {
+		if n < 0 {
+			return true
+		}
+	}
+	return false
 }
 
 // plus returns the sum, or false if any part of it overflows.

@@ -60,7 +60,7 @@ type boot struct {
 }
 
 func (t *term) boot(id string) *boot {
-	now := t.l.now()
+	now := t.l.o.Now()
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	b := t.boots[id]
@@ -136,7 +136,7 @@ func (t *term) learn(bootID string, b *boot) error {
 
 // post commits as many of the records, from the first on, as fit in one transaction, and returns how many.
 func (t *term) post(ctx context.Context, bootID string, b *boot, records []*syncv1.UsageRecord) (int, error) {
-	entries, keys := prefix(records, t.l.now())
+	entries, keys := t.prefix(records)
 	if err := t.pages.hold(ctx, t.ctx, keys); err != nil {
 		return 0, err
 	}
@@ -147,6 +147,7 @@ func (t *term) post(ctx context.Context, bootID string, b *boot, records []*sync
 	}
 	refused := 0
 	changed := map[store.UsageKey]*adminv1.UsageCounters{}
+	booked := map[string]amounts{} // by channel
 	for i, e := range entries {
 		sum, ok := amounts{}, e.sound
 		if ok {
@@ -158,6 +159,7 @@ func (t *term) post(ctx context.Context, bootID string, b *boot, records []*sync
 		}
 		totals[e.key] = sum
 		changed[e.key] = nil
+		booked[e.key.Channel], _ = booked[e.key.Channel].plus(amountsIn(records[i])) // no more than the totals, which fit
 	}
 	for k := range changed {
 		changed[k] = totals[k].counters()
@@ -170,6 +172,9 @@ func (t *term) post(ctx context.Context, bootID string, b *boot, records []*sync
 	}
 	t.pages.settle(totals)
 	t.l.metrics.records.Add(float64(len(entries) - refused))
+	for channel, sum := range booked {
+		t.l.metrics.book(channel, sum, t.l.name)
+	}
 	if refused > 0 {
 		t.l.metrics.refused.Add(float64(refused))
 		t.l.log.Warn("usage records refused: broken, or a sum would overflow", "boot_id", bootID, "records", refused)
@@ -184,7 +189,8 @@ type entry struct {
 }
 
 // prefix places records until the next would need more keys than a transaction holds. The keys are distinct.
-func prefix(records []*syncv1.UsageRecord, now time.Time) (entries []entry, keys []store.UsageKey) {
+func (t *term) prefix(records []*syncv1.UsageRecord) (entries []entry, keys []store.UsageKey) {
+	now := t.l.o.Now()
 	seen := map[store.UsageKey]bool{}
 	for _, r := range records {
 		if !sound(r) {
@@ -192,6 +198,11 @@ func prefix(records []*syncv1.UsageRecord, now time.Time) (entries []entry, keys
 			continue
 		}
 		k := place(r, now)
+		if k.Group == "" {
+			if id, ok := t.l.o.Group(k.Key); ok && groupID(id) {
+				k.Group = id
+			}
+		}
 		if !seen[k] {
 			if len(keys) == maxKeys {
 				break

@@ -80,7 +80,11 @@ func Procedures() map[string]Rule {
 		adminv1connect.FleetServiceListJoinTokensProcedure:  viewer,
 		adminv1connect.FleetServiceDeleteJoinTokenProcedure: owner,
 
-		adminv1connect.UsageServiceQueryUsageProcedure:       viewer,
+		adminv1connect.UsageServiceQueryUsageProcedure:           viewer,
+		adminv1connect.UsageServiceListUsageCorrectionsProcedure: viewer,
+		// A correction changes what somebody pays.
+		adminv1connect.UsageServiceCorrectUsageProcedure: operator,
+
 		adminv1connect.AuditServiceListAuditRecordsProcedure: viewer,
 		adminv1connect.DiagnosticsServiceExplainProcedure:    viewer,
 		// A test spends the account's money.

@@ -1,8 +1,6 @@
 package store
 
 import (
-	"fmt"
-	"strconv"
 	"strings"
 	"time"
 
@@ -21,7 +19,10 @@ import (
 //	leader/<role>                           who leads; leased
 //	cp/<replica>                            a control-plane replica; leased
 //	join/<id>                               a join token
-//	usage/h/<hour>/<key>/<channel>/<account>/<model>  counters of one hour
+//	usage/h/<hour>/<place>                  counters of one hour, see usagekeys.go
+//	usage/d/<day>/<place>                   counters of one day whose hours were thinned out
+//	usage/c/h/<hour>/<place>, usage/c/d/<day>/<place>  what operators have corrected of them, summed up
+//	usage/j/<hour>/<id>                     a single correction
 //	usage/w/<boot id>                       how far a proxy's usage is on the books
 //
 // The watch covers meta/ and r/ alone, which are neighbours: books, audit and leases churn past it unseen.
@@ -36,6 +37,10 @@ const (
 	replicaPrefix  = root + "cp/"
 	joinPrefix     = root + "join/"
 	hourPrefix     = root + "usage/h/"
+	dayPrefix      = root + "usage/d/"
+	fixHourPrefix  = root + "usage/c/h/"
+	fixDayPrefix   = root + "usage/c/d/"
+	journalPrefix  = root + "usage/j/"
 	markPrefix     = root + "usage/w/"
 
 	lineageKey = metaPrefix + "lineage"
@@ -94,40 +99,6 @@ func auditBound(t time.Time) string {
 		_ = id.SetTime(min(ulid.Timestamp(t), ulid.MaxTime()))
 	}
 	return auditKey(id)
-}
-
-// usageKey refuses parts that would move the key elsewhere. Models may contain slashes; they come last.
-func usageKey(k UsageKey) (string, error) {
-	for _, part := range []string{k.Key, k.Channel, k.Account} {
-		if strings.Contains(part, "/") {
-			return "", fmt.Errorf("usage key: id %q contains a slash", part)
-		}
-	}
-	if k.Hour < 0 || k.Hour > maxHour {
-		return "", fmt.Errorf("usage key: hour %d is out of range", k.Hour)
-	}
-	return hourKey(k.Hour) + k.Key + "/" + k.Channel + "/" + k.Account + "/" + k.Model, nil
-}
-
-// maxHour keeps hours at ten digits, so that their order as text is that in time.
-const maxHour = 9_999_999_999
-
-func hourKey(hour int64) string { return fmt.Sprintf("%s%010d/", hourPrefix, hour) }
-
-func parseUsageKey(key string) (UsageKey, bool) {
-	rest, ok := strings.CutPrefix(key, hourPrefix)
-	if !ok {
-		return UsageKey{}, false
-	}
-	parts := strings.SplitN(rest, "/", 5)
-	if len(parts) != 5 || len(parts[0]) != 10 {
-		return UsageKey{}, false
-	}
-	hour, err := strconv.ParseUint(parts[0], 10, 63)
-	if err != nil {
-		return UsageKey{}, false
-	}
-	return UsageKey{Hour: int64(hour), Key: parts[1], Channel: parts[2], Account: parts[3], Model: parts[4]}, true
 }
 
 // validSegment reports whether s can stand as one segment of a key: visible ASCII without a slash.

@@ -91,5 +91,8 @@ func (s *Store) scanPages(ctx context.Context, from, end string, revision int64,
 	}
 }
 
+// future reports whether an error says that a revision is none yet: that of another data set.
+func future(err error) bool { return errors.Is(err, rpctypes.ErrFutureRev) }
+
 // compacted reports whether an error says that a revision is gone.
 func compacted(err error) bool { return errors.Is(err, rpctypes.ErrCompacted) }

@@ -12,15 +12,6 @@ import (
 	adminv1 "fairway/pkg/gen/fairway/admin/v1"
 )
 
-// UsageKey is what a counter is kept for.
-type UsageKey struct {
-	Hour    int64 // UTC, hours since 1970
-	Key     string
-	Channel string
-	Account string
-	Model   string
-}
-
 // maxUsageKeys keeps the books' transaction below the operations that a cluster allows by default.
 const maxUsageKeys = 100
 

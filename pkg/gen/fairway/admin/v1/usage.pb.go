@@ -33,6 +33,9 @@ const (
 	UsageDimension_USAGE_DIMENSION_ACCOUNT     UsageDimension = 3
 	UsageDimension_USAGE_DIMENSION_MODEL       UsageDimension = 4
 	UsageDimension_USAGE_DIMENSION_HOUR        UsageDimension = 5
+	// The group of the key when the usage was put on the books; empty for usage from before groups were kept.
+	UsageDimension_USAGE_DIMENSION_GROUP UsageDimension = 6
+	UsageDimension_USAGE_DIMENSION_DAY   UsageDimension = 7
 )
 
 // Enum value maps for UsageDimension.
@@ -44,6 +47,8 @@ var (
 		3: "USAGE_DIMENSION_ACCOUNT",
 		4: "USAGE_DIMENSION_MODEL",
 		5: "USAGE_DIMENSION_HOUR",
+		6: "USAGE_DIMENSION_GROUP",
+		7: "USAGE_DIMENSION_DAY",
 	}
 	UsageDimension_value = map[string]int32{
 		"USAGE_DIMENSION_UNSPECIFIED": 0,
@@ -52,6 +57,8 @@ var (
 		"USAGE_DIMENSION_ACCOUNT":     3,
 		"USAGE_DIMENSION_MODEL":       4,
 		"USAGE_DIMENSION_HOUR":        5,
+		"USAGE_DIMENSION_GROUP":       6,
+		"USAGE_DIMENSION_DAY":         7,
 	}
 )
 
@@ -82,6 +89,65 @@ func (UsageDimension) EnumDescriptor() ([]byte, []int) {
 	return file_fairway_admin_v1_usage_proto_rawDescGZIP(), []int{0}
 }
 
+// UsageOrder is what comes first.
+type UsageOrder int32
+
+const (
+	// By the dimensions asked for, the first one first.
+	UsageOrder_USAGE_ORDER_UNSPECIFIED UsageOrder = 0
+	// The largest first.
+	UsageOrder_USAGE_ORDER_COST UsageOrder = 1
+	// Input and output together, the largest first.
+	UsageOrder_USAGE_ORDER_TOKENS   UsageOrder = 2
+	UsageOrder_USAGE_ORDER_REQUESTS UsageOrder = 3
+	UsageOrder_USAGE_ORDER_ERRORS   UsageOrder = 4
+)
+
+// Enum value maps for UsageOrder.
+var (
+	UsageOrder_name = map[int32]string{
+		0: "USAGE_ORDER_UNSPECIFIED",
+		1: "USAGE_ORDER_COST",
+		2: "USAGE_ORDER_TOKENS",
+		3: "USAGE_ORDER_REQUESTS",
+		4: "USAGE_ORDER_ERRORS",
+	}
+	UsageOrder_value = map[string]int32{
+		"USAGE_ORDER_UNSPECIFIED": 0,
+		"USAGE_ORDER_COST":        1,
+		"USAGE_ORDER_TOKENS":      2,
+		"USAGE_ORDER_REQUESTS":    3,
+		"USAGE_ORDER_ERRORS":      4,
+	}
+)
+
+func (x UsageOrder) Enum() *UsageOrder {
+	p := new(UsageOrder)
+	*p = x
+	return p
+}
+
+func (x UsageOrder) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (UsageOrder) Descriptor() protoreflect.EnumDescriptor {
+	return file_fairway_admin_v1_usage_proto_enumTypes[1].Descriptor()
+}
+
+func (UsageOrder) Type() protoreflect.EnumType {
+	return &file_fairway_admin_v1_usage_proto_enumTypes[1]
+}
+
+func (x UsageOrder) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use UsageOrder.Descriptor instead.
+func (UsageOrder) EnumDescriptor() ([]byte, []int) {
+	return file_fairway_admin_v1_usage_proto_rawDescGZIP(), []int{1}
+}
+
 type QueryUsageRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Rounded down to the hour; absent = 24 hours before end_time.
@@ -91,10 +157,21 @@ type QueryUsageRequest struct {
 	// Empty = one total.
 	GroupBy []UsageDimension `protobuf:"varint,3,rep,packed,name=group_by,json=groupBy,proto3,enum=fairway.admin.v1.UsageDimension" json:"group_by,omitempty"`
 	// Only these, by name; empty = all.
-	Keys          []string `protobuf:"bytes,4,rep,name=keys,proto3" json:"keys,omitempty"`
-	Channels      []string `protobuf:"bytes,5,rep,name=channels,proto3" json:"channels,omitempty"`
-	Accounts      []string `protobuf:"bytes,6,rep,name=accounts,proto3" json:"accounts,omitempty"`
-	Models        []string `protobuf:"bytes,7,rep,name=models,proto3" json:"models,omitempty"`
+	Keys     []string   `protobuf:"bytes,4,rep,name=keys,proto3" json:"keys,omitempty"`
+	Channels []string   `protobuf:"bytes,5,rep,name=channels,proto3" json:"channels,omitempty"`
+	Accounts []string   `protobuf:"bytes,6,rep,name=accounts,proto3" json:"accounts,omitempty"`
+	Models   []string   `protobuf:"bytes,7,rep,name=models,proto3" json:"models,omitempty"`
+	Groups   []string   `protobuf:"bytes,8,rep,name=groups,proto3" json:"groups,omitempty"`
+	OrderBy  UsageOrder `protobuf:"varint,9,opt,name=order_by,json=orderBy,proto3,enum=fairway.admin.v1.UsageOrder" json:"order_by,omitempty"`
+	// Only this many rows, the first by order_by, or by cost where that says nothing; the others are summed up in "rest".
+	// Rows that differ in hour or day alone count as one, unless time is all that is grouped by. 0 = all.
+	Top int32 `protobuf:"varint,10,opt,name=top,proto3" json:"top,omitempty"`
+	// Grouped by hour or day: rows of nothing for the hours or days in which there was nothing.
+	Fill bool `protobuf:"varint,11,opt,name=fill,proto3" json:"fill,omitempty"`
+	// At most this many rows at once; 0 = 10000.
+	PageSize int32 `protobuf:"varint,12,opt,name=page_size,json=pageSize,proto3" json:"page_size,omitempty"`
+	// From the page before; everything else must be as then. All pages are of one moment.
+	PageToken     string `protobuf:"bytes,13,opt,name=page_token,json=pageToken,proto3" json:"page_token,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -178,11 +255,63 @@ func (x *QueryUsageRequest) GetModels() []string {
 	return nil
 }
 
+func (x *QueryUsageRequest) GetGroups() []string {
+	if x != nil {
+		return x.Groups
+	}
+	return nil
+}
+
+func (x *QueryUsageRequest) GetOrderBy() UsageOrder {
+	if x != nil {
+		return x.OrderBy
+	}
+	return UsageOrder_USAGE_ORDER_UNSPECIFIED
+}
+
+func (x *QueryUsageRequest) GetTop() int32 {
+	if x != nil {
+		return x.Top
+	}
+	return 0
+}
+
+func (x *QueryUsageRequest) GetFill() bool {
+	if x != nil {
+		return x.Fill
+	}
+	return false
+}
+
+func (x *QueryUsageRequest) GetPageSize() int32 {
+	if x != nil {
+		return x.PageSize
+	}
+	return 0
+}
+
+func (x *QueryUsageRequest) GetPageToken() string {
+	if x != nil {
+		return x.PageToken
+	}
+	return ""
+}
+
 type QueryUsageResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Ordered by the dimensions asked for.
-	Rows          []*UsageRow    `protobuf:"bytes,1,rep,name=rows,proto3" json:"rows,omitempty"`
-	Total         *UsageCounters `protobuf:"bytes,2,opt,name=total,proto3" json:"total,omitempty"`
+	// Ordered by order_by, and by the dimensions asked for.
+	Rows []*UsageRow `protobuf:"bytes,1,rep,name=rows,proto3" json:"rows,omitempty"`
+	// Of all rows, on whatever page.
+	Total *UsageCounters `protobuf:"bytes,2,opt,name=total,proto3" json:"total,omitempty"`
+	// How much of the total was corrected by operators; absent where nothing was.
+	Corrected *UsageCorrected `protobuf:"bytes,3,opt,name=corrected,proto3" json:"corrected,omitempty"`
+	// What top has left out: the sum, and of how many rows it is.
+	Rest     *UsageCounters `protobuf:"bytes,4,opt,name=rest,proto3" json:"rest,omitempty"`
+	RestRows int64          `protobuf:"varint,5,opt,name=rest_rows,json=restRows,proto3" json:"rest_rows,omitempty"`
+	// Empty after the last page.
+	NextPageToken string `protobuf:"bytes,6,opt,name=next_page_token,json=nextPageToken,proto3" json:"next_page_token,omitempty"`
+	// Hours are not told apart any more in a part of the range; a day's usage counts for its first hour.
+	ByDay         bool `protobuf:"varint,7,opt,name=by_day,json=byDay,proto3" json:"by_day,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -231,15 +360,54 @@ func (x *QueryUsageResponse) GetTotal() *UsageCounters {
 	return nil
 }
 
+func (x *QueryUsageResponse) GetCorrected() *UsageCorrected {
+	if x != nil {
+		return x.Corrected
+	}
+	return nil
+}
+
+func (x *QueryUsageResponse) GetRest() *UsageCounters {
+	if x != nil {
+		return x.Rest
+	}
+	return nil
+}
+
+func (x *QueryUsageResponse) GetRestRows() int64 {
+	if x != nil {
+		return x.RestRows
+	}
+	return 0
+}
+
+func (x *QueryUsageResponse) GetNextPageToken() string {
+	if x != nil {
+		return x.NextPageToken
+	}
+	return ""
+}
+
+func (x *QueryUsageResponse) GetByDay() bool {
+	if x != nil {
+		return x.ByDay
+	}
+	return false
+}
+
 // UsageRow is one group. Dimensions that were not asked for are empty. A resource that is gone shows its id.
 type UsageRow struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Key           string                 `protobuf:"bytes,1,opt,name=key,proto3" json:"key,omitempty"`
-	Channel       string                 `protobuf:"bytes,2,opt,name=channel,proto3" json:"channel,omitempty"`
-	Account       string                 `protobuf:"bytes,3,opt,name=account,proto3" json:"account,omitempty"`
-	Model         string                 `protobuf:"bytes,4,opt,name=model,proto3" json:"model,omitempty"`
-	Hour          *timestamppb.Timestamp `protobuf:"bytes,5,opt,name=hour,proto3" json:"hour,omitempty"`
-	Counters      *UsageCounters         `protobuf:"bytes,6,opt,name=counters,proto3" json:"counters,omitempty"`
+	state    protoimpl.MessageState `protogen:"open.v1"`
+	Key      string                 `protobuf:"bytes,1,opt,name=key,proto3" json:"key,omitempty"`
+	Channel  string                 `protobuf:"bytes,2,opt,name=channel,proto3" json:"channel,omitempty"`
+	Account  string                 `protobuf:"bytes,3,opt,name=account,proto3" json:"account,omitempty"`
+	Model    string                 `protobuf:"bytes,4,opt,name=model,proto3" json:"model,omitempty"`
+	Hour     *timestamppb.Timestamp `protobuf:"bytes,5,opt,name=hour,proto3" json:"hour,omitempty"`
+	Counters *UsageCounters         `protobuf:"bytes,6,opt,name=counters,proto3" json:"counters,omitempty"`
+	Group    string                 `protobuf:"bytes,7,opt,name=group,proto3" json:"group,omitempty"`
+	Day      *timestamppb.Timestamp `protobuf:"bytes,8,opt,name=day,proto3" json:"day,omitempty"`
+	// How much of the counters was corrected by operators; absent where nothing was.
+	Corrected     *UsageCorrected `protobuf:"bytes,9,opt,name=corrected,proto3" json:"corrected,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -316,6 +484,81 @@ func (x *UsageRow) GetCounters() *UsageCounters {
 	return nil
 }
 
+func (x *UsageRow) GetGroup() string {
+	if x != nil {
+		return x.Group
+	}
+	return ""
+}
+
+func (x *UsageRow) GetDay() *timestamppb.Timestamp {
+	if x != nil {
+		return x.Day
+	}
+	return nil
+}
+
+func (x *UsageRow) GetCorrected() *UsageCorrected {
+	if x != nil {
+		return x.Corrected
+	}
+	return nil
+}
+
+// UsageCorrected is what corrections have added to counters, which include it.
+type UsageCorrected struct {
+	state       protoimpl.MessageState `protogen:"open.v1"`
+	Corrections int64                  `protobuf:"varint,1,opt,name=corrections,proto3" json:"corrections,omitempty"`
+	// Their sum, part by part; below zero where more was taken than given.
+	Counters      *UsageCounters `protobuf:"bytes,2,opt,name=counters,proto3" json:"counters,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *UsageCorrected) Reset() {
+	*x = UsageCorrected{}
+	mi := &file_fairway_admin_v1_usage_proto_msgTypes[3]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *UsageCorrected) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*UsageCorrected) ProtoMessage() {}
+
+func (x *UsageCorrected) ProtoReflect() protoreflect.Message {
+	mi := &file_fairway_admin_v1_usage_proto_msgTypes[3]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use UsageCorrected.ProtoReflect.Descriptor instead.
+func (*UsageCorrected) Descriptor() ([]byte, []int) {
+	return file_fairway_admin_v1_usage_proto_rawDescGZIP(), []int{3}
+}
+
+func (x *UsageCorrected) GetCorrections() int64 {
+	if x != nil {
+		return x.Corrections
+	}
+	return 0
+}
+
+func (x *UsageCorrected) GetCounters() *UsageCounters {
+	if x != nil {
+		return x.Counters
+	}
+	return nil
+}
+
 // UsageCounters are sums. Token counts are what the provider reported, or estimates where it reported none.
 type UsageCounters struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -340,7 +583,7 @@ type UsageCounters struct {
 
 func (x *UsageCounters) Reset() {
 	*x = UsageCounters{}
-	mi := &file_fairway_admin_v1_usage_proto_msgTypes[3]
+	mi := &file_fairway_admin_v1_usage_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -352,7 +595,7 @@ func (x *UsageCounters) String() string {
 func (*UsageCounters) ProtoMessage() {}
 
 func (x *UsageCounters) ProtoReflect() protoreflect.Message {
-	mi := &file_fairway_admin_v1_usage_proto_msgTypes[3]
+	mi := &file_fairway_admin_v1_usage_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -365,7 +608,7 @@ func (x *UsageCounters) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UsageCounters.ProtoReflect.Descriptor instead.
 func (*UsageCounters) Descriptor() ([]byte, []int) {
-	return file_fairway_admin_v1_usage_proto_rawDescGZIP(), []int{3}
+	return file_fairway_admin_v1_usage_proto_rawDescGZIP(), []int{4}
 }
 
 func (x *UsageCounters) GetRequests() int64 {
@@ -424,30 +667,550 @@ func (x *UsageCounters) GetUnpricedRequests() int64 {
 	return 0
 }
 
+// UsageDelta is what a correction adds; below zero = takes away.
+type UsageDelta struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Requests      int64                  `protobuf:"varint,1,opt,name=requests,proto3" json:"requests,omitempty"`
+	Errors        int64                  `protobuf:"varint,2,opt,name=errors,proto3" json:"errors,omitempty"`
+	InputTokens   int64                  `protobuf:"varint,3,opt,name=input_tokens,json=inputTokens,proto3" json:"input_tokens,omitempty"`
+	CachedTokens  int64                  `protobuf:"varint,4,opt,name=cached_tokens,json=cachedTokens,proto3" json:"cached_tokens,omitempty"`
+	OutputTokens  int64                  `protobuf:"varint,5,opt,name=output_tokens,json=outputTokens,proto3" json:"output_tokens,omitempty"`
+	CostNanoUsd   int64                  `protobuf:"varint,6,opt,name=cost_nano_usd,json=costNanoUsd,proto3" json:"cost_nano_usd,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *UsageDelta) Reset() {
+	*x = UsageDelta{}
+	mi := &file_fairway_admin_v1_usage_proto_msgTypes[5]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *UsageDelta) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*UsageDelta) ProtoMessage() {}
+
+func (x *UsageDelta) ProtoReflect() protoreflect.Message {
+	mi := &file_fairway_admin_v1_usage_proto_msgTypes[5]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use UsageDelta.ProtoReflect.Descriptor instead.
+func (*UsageDelta) Descriptor() ([]byte, []int) {
+	return file_fairway_admin_v1_usage_proto_rawDescGZIP(), []int{5}
+}
+
+func (x *UsageDelta) GetRequests() int64 {
+	if x != nil {
+		return x.Requests
+	}
+	return 0
+}
+
+func (x *UsageDelta) GetErrors() int64 {
+	if x != nil {
+		return x.Errors
+	}
+	return 0
+}
+
+func (x *UsageDelta) GetInputTokens() int64 {
+	if x != nil {
+		return x.InputTokens
+	}
+	return 0
+}
+
+func (x *UsageDelta) GetCachedTokens() int64 {
+	if x != nil {
+		return x.CachedTokens
+	}
+	return 0
+}
+
+func (x *UsageDelta) GetOutputTokens() int64 {
+	if x != nil {
+		return x.OutputTokens
+	}
+	return 0
+}
+
+func (x *UsageDelta) GetCostNanoUsd() int64 {
+	if x != nil {
+		return x.CostNanoUsd
+	}
+	return 0
+}
+
+type CorrectUsageRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Chosen by the caller, so that a call that is repeated counts once; empty = another one each time.
+	Id string `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
+	// Rounded down to the hour. Of usage that is kept by day, the day is corrected.
+	Hour *timestamppb.Timestamp `protobuf:"bytes,2,opt,name=hour,proto3" json:"hour,omitempty"`
+	// Names or ids. What is empty is found on the books, if there is only one that it can be.
+	Key           string      `protobuf:"bytes,3,opt,name=key,proto3" json:"key,omitempty"`
+	Channel       string      `protobuf:"bytes,4,opt,name=channel,proto3" json:"channel,omitempty"`
+	Account       string      `protobuf:"bytes,5,opt,name=account,proto3" json:"account,omitempty"`
+	Model         string      `protobuf:"bytes,6,opt,name=model,proto3" json:"model,omitempty"`
+	Group         string      `protobuf:"bytes,7,opt,name=group,proto3" json:"group,omitempty"`
+	Delta         *UsageDelta `protobuf:"bytes,8,opt,name=delta,proto3" json:"delta,omitempty"`
+	Reason        string      `protobuf:"bytes,9,opt,name=reason,proto3" json:"reason,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *CorrectUsageRequest) Reset() {
+	*x = CorrectUsageRequest{}
+	mi := &file_fairway_admin_v1_usage_proto_msgTypes[6]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CorrectUsageRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CorrectUsageRequest) ProtoMessage() {}
+
+func (x *CorrectUsageRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_fairway_admin_v1_usage_proto_msgTypes[6]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CorrectUsageRequest.ProtoReflect.Descriptor instead.
+func (*CorrectUsageRequest) Descriptor() ([]byte, []int) {
+	return file_fairway_admin_v1_usage_proto_rawDescGZIP(), []int{6}
+}
+
+func (x *CorrectUsageRequest) GetId() string {
+	if x != nil {
+		return x.Id
+	}
+	return ""
+}
+
+func (x *CorrectUsageRequest) GetHour() *timestamppb.Timestamp {
+	if x != nil {
+		return x.Hour
+	}
+	return nil
+}
+
+func (x *CorrectUsageRequest) GetKey() string {
+	if x != nil {
+		return x.Key
+	}
+	return ""
+}
+
+func (x *CorrectUsageRequest) GetChannel() string {
+	if x != nil {
+		return x.Channel
+	}
+	return ""
+}
+
+func (x *CorrectUsageRequest) GetAccount() string {
+	if x != nil {
+		return x.Account
+	}
+	return ""
+}
+
+func (x *CorrectUsageRequest) GetModel() string {
+	if x != nil {
+		return x.Model
+	}
+	return ""
+}
+
+func (x *CorrectUsageRequest) GetGroup() string {
+	if x != nil {
+		return x.Group
+	}
+	return ""
+}
+
+func (x *CorrectUsageRequest) GetDelta() *UsageDelta {
+	if x != nil {
+		return x.Delta
+	}
+	return nil
+}
+
+func (x *CorrectUsageRequest) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+type CorrectUsageResponse struct {
+	state      protoimpl.MessageState `protogen:"open.v1"`
+	Correction *UsageCorrection       `protobuf:"bytes,1,opt,name=correction,proto3" json:"correction,omitempty"`
+	// What the books have now in this place, the correction included.
+	Counters      *UsageCounters `protobuf:"bytes,2,opt,name=counters,proto3" json:"counters,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *CorrectUsageResponse) Reset() {
+	*x = CorrectUsageResponse{}
+	mi := &file_fairway_admin_v1_usage_proto_msgTypes[7]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CorrectUsageResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CorrectUsageResponse) ProtoMessage() {}
+
+func (x *CorrectUsageResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_fairway_admin_v1_usage_proto_msgTypes[7]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CorrectUsageResponse.ProtoReflect.Descriptor instead.
+func (*CorrectUsageResponse) Descriptor() ([]byte, []int) {
+	return file_fairway_admin_v1_usage_proto_rawDescGZIP(), []int{7}
+}
+
+func (x *CorrectUsageResponse) GetCorrection() *UsageCorrection {
+	if x != nil {
+		return x.Correction
+	}
+	return nil
+}
+
+func (x *CorrectUsageResponse) GetCounters() *UsageCounters {
+	if x != nil {
+		return x.Counters
+	}
+	return nil
+}
+
+// UsageCorrection is one correction, as it is kept.
+type UsageCorrection struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Id    string                 `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
+	Time  *timestamppb.Timestamp `protobuf:"bytes,2,opt,name=time,proto3" json:"time,omitempty"`
+	// Name of the operator.
+	Operator string                 `protobuf:"bytes,3,opt,name=operator,proto3" json:"operator,omitempty"`
+	Hour     *timestamppb.Timestamp `protobuf:"bytes,4,opt,name=hour,proto3" json:"hour,omitempty"`
+	// Ids when kept, names when shown; a resource that is gone shows its id.
+	Key           string      `protobuf:"bytes,5,opt,name=key,proto3" json:"key,omitempty"`
+	Channel       string      `protobuf:"bytes,6,opt,name=channel,proto3" json:"channel,omitempty"`
+	Account       string      `protobuf:"bytes,7,opt,name=account,proto3" json:"account,omitempty"`
+	Model         string      `protobuf:"bytes,8,opt,name=model,proto3" json:"model,omitempty"`
+	Group         string      `protobuf:"bytes,9,opt,name=group,proto3" json:"group,omitempty"`
+	Delta         *UsageDelta `protobuf:"bytes,10,opt,name=delta,proto3" json:"delta,omitempty"`
+	Reason        string      `protobuf:"bytes,11,opt,name=reason,proto3" json:"reason,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *UsageCorrection) Reset() {
+	*x = UsageCorrection{}
+	mi := &file_fairway_admin_v1_usage_proto_msgTypes[8]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *UsageCorrection) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*UsageCorrection) ProtoMessage() {}
+
+func (x *UsageCorrection) ProtoReflect() protoreflect.Message {
+	mi := &file_fairway_admin_v1_usage_proto_msgTypes[8]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use UsageCorrection.ProtoReflect.Descriptor instead.
+func (*UsageCorrection) Descriptor() ([]byte, []int) {
+	return file_fairway_admin_v1_usage_proto_rawDescGZIP(), []int{8}
+}
+
+func (x *UsageCorrection) GetId() string {
+	if x != nil {
+		return x.Id
+	}
+	return ""
+}
+
+func (x *UsageCorrection) GetTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.Time
+	}
+	return nil
+}
+
+func (x *UsageCorrection) GetOperator() string {
+	if x != nil {
+		return x.Operator
+	}
+	return ""
+}
+
+func (x *UsageCorrection) GetHour() *timestamppb.Timestamp {
+	if x != nil {
+		return x.Hour
+	}
+	return nil
+}
+
+func (x *UsageCorrection) GetKey() string {
+	if x != nil {
+		return x.Key
+	}
+	return ""
+}
+
+func (x *UsageCorrection) GetChannel() string {
+	if x != nil {
+		return x.Channel
+	}
+	return ""
+}
+
+func (x *UsageCorrection) GetAccount() string {
+	if x != nil {
+		return x.Account
+	}
+	return ""
+}
+
+func (x *UsageCorrection) GetModel() string {
+	if x != nil {
+		return x.Model
+	}
+	return ""
+}
+
+func (x *UsageCorrection) GetGroup() string {
+	if x != nil {
+		return x.Group
+	}
+	return ""
+}
+
+func (x *UsageCorrection) GetDelta() *UsageDelta {
+	if x != nil {
+		return x.Delta
+	}
+	return nil
+}
+
+func (x *UsageCorrection) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+type ListUsageCorrectionsRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Of hours in this range; absent = 31 days before end_time.
+	StartTime *timestamppb.Timestamp `protobuf:"bytes,1,opt,name=start_time,json=startTime,proto3" json:"start_time,omitempty"`
+	// Absent = now.
+	EndTime *timestamppb.Timestamp `protobuf:"bytes,2,opt,name=end_time,json=endTime,proto3" json:"end_time,omitempty"`
+	// At most this many; 0 = 100.
+	PageSize      int32  `protobuf:"varint,3,opt,name=page_size,json=pageSize,proto3" json:"page_size,omitempty"`
+	PageToken     string `protobuf:"bytes,4,opt,name=page_token,json=pageToken,proto3" json:"page_token,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListUsageCorrectionsRequest) Reset() {
+	*x = ListUsageCorrectionsRequest{}
+	mi := &file_fairway_admin_v1_usage_proto_msgTypes[9]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListUsageCorrectionsRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListUsageCorrectionsRequest) ProtoMessage() {}
+
+func (x *ListUsageCorrectionsRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_fairway_admin_v1_usage_proto_msgTypes[9]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListUsageCorrectionsRequest.ProtoReflect.Descriptor instead.
+func (*ListUsageCorrectionsRequest) Descriptor() ([]byte, []int) {
+	return file_fairway_admin_v1_usage_proto_rawDescGZIP(), []int{9}
+}
+
+func (x *ListUsageCorrectionsRequest) GetStartTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.StartTime
+	}
+	return nil
+}
+
+func (x *ListUsageCorrectionsRequest) GetEndTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.EndTime
+	}
+	return nil
+}
+
+func (x *ListUsageCorrectionsRequest) GetPageSize() int32 {
+	if x != nil {
+		return x.PageSize
+	}
+	return 0
+}
+
+func (x *ListUsageCorrectionsRequest) GetPageToken() string {
+	if x != nil {
+		return x.PageToken
+	}
+	return ""
+}
+
+type ListUsageCorrectionsResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// By the hour that they are of, and then by id.
+	Corrections   []*UsageCorrection `protobuf:"bytes,1,rep,name=corrections,proto3" json:"corrections,omitempty"`
+	NextPageToken string             `protobuf:"bytes,2,opt,name=next_page_token,json=nextPageToken,proto3" json:"next_page_token,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListUsageCorrectionsResponse) Reset() {
+	*x = ListUsageCorrectionsResponse{}
+	mi := &file_fairway_admin_v1_usage_proto_msgTypes[10]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListUsageCorrectionsResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListUsageCorrectionsResponse) ProtoMessage() {}
+
+func (x *ListUsageCorrectionsResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_fairway_admin_v1_usage_proto_msgTypes[10]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListUsageCorrectionsResponse.ProtoReflect.Descriptor instead.
+func (*ListUsageCorrectionsResponse) Descriptor() ([]byte, []int) {
+	return file_fairway_admin_v1_usage_proto_rawDescGZIP(), []int{10}
+}
+
+func (x *ListUsageCorrectionsResponse) GetCorrections() []*UsageCorrection {
+	if x != nil {
+		return x.Corrections
+	}
+	return nil
+}
+
+func (x *ListUsageCorrectionsResponse) GetNextPageToken() string {
+	if x != nil {
+		return x.NextPageToken
+	}
+	return ""
+}
+
 var File_fairway_admin_v1_usage_proto protoreflect.FileDescriptor
 
 const file_fairway_admin_v1_usage_proto_rawDesc = "" +
 	"\n" +
-	"\x1cfairway/admin/v1/usage.proto\x12\x10fairway.admin.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\x9b\x03\n" +
+	"\x1cfairway/admin/v1/usage.proto\x12\x10fairway.admin.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\x8e\x05\n" +
 	"\x11QueryUsageRequest\x12C\n" +
 	"\n" +
 	"start_time\x18\x01 \x01(\v2\x1a.google.protobuf.TimestampB\b\xbaH\x05\xb2\x01\x022\x00R\tstartTime\x12?\n" +
 	"\bend_time\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampB\b\xbaH\x05\xb2\x01\x022\x00R\aendTime\x12P\n" +
-	"\bgroup_by\x18\x03 \x03(\x0e2 .fairway.admin.v1.UsageDimensionB\x13\xbaH\x10\x92\x01\r\x10\x05\x18\x01\"\a\x82\x01\x04\x10\x01 \x00R\agroupBy\x12%\n" +
+	"\bgroup_by\x18\x03 \x03(\x0e2 .fairway.admin.v1.UsageDimensionB\x13\xbaH\x10\x92\x01\r\x10\a\x18\x01\"\a\x82\x01\x04\x10\x01 \x00R\agroupBy\x12%\n" +
 	"\x04keys\x18\x04 \x03(\tB\x11\xbaH\x0e\x92\x01\v\x10d\"\ar\x05\x10\x01\x18\x80\x01R\x04keys\x12-\n" +
 	"\bchannels\x18\x05 \x03(\tB\x11\xbaH\x0e\x92\x01\v\x10d\"\ar\x05\x10\x01\x18\x80\x01R\bchannels\x12-\n" +
 	"\baccounts\x18\x06 \x03(\tB\x11\xbaH\x0e\x92\x01\v\x10d\"\ar\x05\x10\x01\x18\x80\x01R\baccounts\x12)\n" +
-	"\x06models\x18\a \x03(\tB\x11\xbaH\x0e\x92\x01\v\x10d\"\ar\x05\x10\x01\x18\x80\x02R\x06models\"{\n" +
+	"\x06models\x18\a \x03(\tB\x11\xbaH\x0e\x92\x01\v\x10d\"\ar\x05\x10\x01\x18\x80\x02R\x06models\x12)\n" +
+	"\x06groups\x18\b \x03(\tB\x11\xbaH\x0e\x92\x01\v\x10d\"\ar\x05\x10\x01\x18\x80\x01R\x06groups\x12A\n" +
+	"\border_by\x18\t \x01(\x0e2\x1c.fairway.admin.v1.UsageOrderB\b\xbaH\x05\x82\x01\x02\x10\x01R\aorderBy\x12\x1d\n" +
+	"\x03top\x18\n" +
+	" \x01(\x05B\v\xbaH\b\x1a\x06\x18\xa0\x8d\x06(\x00R\x03top\x12\x12\n" +
+	"\x04fill\x18\v \x01(\bR\x04fill\x12'\n" +
+	"\tpage_size\x18\f \x01(\x05B\n" +
+	"\xbaH\a\x1a\x05\x18\x90N(\x00R\bpageSize\x12'\n" +
+	"\n" +
+	"page_token\x18\r \x01(\tB\b\xbaH\x05r\x03\x18\x80\x02R\tpageToken\"\xcc\x02\n" +
 	"\x12QueryUsageResponse\x12.\n" +
 	"\x04rows\x18\x01 \x03(\v2\x1a.fairway.admin.v1.UsageRowR\x04rows\x125\n" +
-	"\x05total\x18\x02 \x01(\v2\x1f.fairway.admin.v1.UsageCountersR\x05total\"\xd3\x01\n" +
+	"\x05total\x18\x02 \x01(\v2\x1f.fairway.admin.v1.UsageCountersR\x05total\x12>\n" +
+	"\tcorrected\x18\x03 \x01(\v2 .fairway.admin.v1.UsageCorrectedR\tcorrected\x123\n" +
+	"\x04rest\x18\x04 \x01(\v2\x1f.fairway.admin.v1.UsageCountersR\x04rest\x12\x1b\n" +
+	"\trest_rows\x18\x05 \x01(\x03R\brestRows\x12&\n" +
+	"\x0fnext_page_token\x18\x06 \x01(\tR\rnextPageToken\x12\x15\n" +
+	"\x06by_day\x18\a \x01(\bR\x05byDay\"\xd7\x02\n" +
 	"\bUsageRow\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x18\n" +
 	"\achannel\x18\x02 \x01(\tR\achannel\x12\x18\n" +
 	"\aaccount\x18\x03 \x01(\tR\aaccount\x12\x14\n" +
 	"\x05model\x18\x04 \x01(\tR\x05model\x12.\n" +
 	"\x04hour\x18\x05 \x01(\v2\x1a.google.protobuf.TimestampR\x04hour\x12;\n" +
-	"\bcounters\x18\x06 \x01(\v2\x1f.fairway.admin.v1.UsageCountersR\bcounters\"\xb0\x02\n" +
+	"\bcounters\x18\x06 \x01(\v2\x1f.fairway.admin.v1.UsageCountersR\bcounters\x12\x14\n" +
+	"\x05group\x18\a \x01(\tR\x05group\x12,\n" +
+	"\x03day\x18\b \x01(\v2\x1a.google.protobuf.TimestampR\x03day\x12>\n" +
+	"\tcorrected\x18\t \x01(\v2 .fairway.admin.v1.UsageCorrectedR\tcorrected\"o\n" +
+	"\x0eUsageCorrected\x12 \n" +
+	"\vcorrections\x18\x01 \x01(\x03R\vcorrections\x12;\n" +
+	"\bcounters\x18\x02 \x01(\v2\x1f.fairway.admin.v1.UsageCountersR\bcounters\"\xb0\x02\n" +
 	"\rUsageCounters\x12\x1a\n" +
 	"\brequests\x18\x01 \x01(\x03R\brequests\x12\x16\n" +
 	"\x06errors\x18\x02 \x01(\x03R\x06errors\x12!\n" +
@@ -456,17 +1219,78 @@ const file_fairway_admin_v1_usage_proto_rawDesc = "" +
 	"\routput_tokens\x18\x05 \x01(\x03R\foutputTokens\x12\"\n" +
 	"\rcost_nano_usd\x18\x06 \x01(\x03R\vcostNanoUsd\x12-\n" +
 	"\x12estimated_requests\x18\a \x01(\x03R\x11estimatedRequests\x12+\n" +
-	"\x11unpriced_requests\x18\b \x01(\x03R\x10unpricedRequests*\xb9\x01\n" +
+	"\x11unpriced_requests\x18\b \x01(\x03R\x10unpricedRequests\"\xf4\x02\n" +
+	"\n" +
+	"UsageDelta\x125\n" +
+	"\brequests\x18\x01 \x01(\x03B\x19\xbaH\x16\"\x14\x18\x80\x80\x9a\xa6\xea\xaf\xe3\x01(\x80\x80\xe6ٕМ\xfe\xff\x01R\brequests\x121\n" +
+	"\x06errors\x18\x02 \x01(\x03B\x19\xbaH\x16\"\x14\x18\x80\x80\x9a\xa6\xea\xaf\xe3\x01(\x80\x80\xe6ٕМ\xfe\xff\x01R\x06errors\x12<\n" +
+	"\finput_tokens\x18\x03 \x01(\x03B\x19\xbaH\x16\"\x14\x18\x80\x80\x9a\xa6\xea\xaf\xe3\x01(\x80\x80\xe6ٕМ\xfe\xff\x01R\vinputTokens\x12>\n" +
+	"\rcached_tokens\x18\x04 \x01(\x03B\x19\xbaH\x16\"\x14\x18\x80\x80\x9a\xa6\xea\xaf\xe3\x01(\x80\x80\xe6ٕМ\xfe\xff\x01R\fcachedTokens\x12>\n" +
+	"\routput_tokens\x18\x05 \x01(\x03B\x19\xbaH\x16\"\x14\x18\x80\x80\x9a\xa6\xea\xaf\xe3\x01(\x80\x80\xe6ٕМ\xfe\xff\x01R\foutputTokens\x12>\n" +
+	"\rcost_nano_usd\x18\x06 \x01(\x03B\x1a\xbaH\x17\"\x15\x18\x80\x80\x90\xbb\xba֭\xf0\r(\x80\x80\xf0\xc4ũҏ\xf2\x01R\vcostNanoUsd\"\x85\x03\n" +
+	"\x13CorrectUsageRequest\x12)\n" +
+	"\x02id\x18\x01 \x01(\tB\x19\xbaH\x16r\x14\x18@2\x10^[0-9A-Za-z_-]*$R\x02id\x12;\n" +
+	"\x04hour\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampB\v\xbaH\b\xc8\x01\x01\xb2\x01\x022\x00R\x04hour\x12\x1c\n" +
+	"\x03key\x18\x03 \x01(\tB\n" +
+	"\xbaH\ar\x05\x10\x01\x18\x80\x01R\x03key\x12\"\n" +
+	"\achannel\x18\x04 \x01(\tB\b\xbaH\x05r\x03\x18\x80\x01R\achannel\x12\"\n" +
+	"\aaccount\x18\x05 \x01(\tB\b\xbaH\x05r\x03\x18\x80\x01R\aaccount\x12 \n" +
+	"\x05model\x18\x06 \x01(\tB\n" +
+	"\xbaH\ar\x05\x10\x01\x18\x80\x02R\x05model\x12\x1e\n" +
+	"\x05group\x18\a \x01(\tB\b\xbaH\x05r\x03\x18\x80\x01R\x05group\x12:\n" +
+	"\x05delta\x18\b \x01(\v2\x1c.fairway.admin.v1.UsageDeltaB\x06\xbaH\x03\xc8\x01\x01R\x05delta\x12\"\n" +
+	"\x06reason\x18\t \x01(\tB\n" +
+	"\xbaH\ar\x05\x10\x01\x18\x80\x04R\x06reason\"\x96\x01\n" +
+	"\x14CorrectUsageResponse\x12A\n" +
+	"\n" +
+	"correction\x18\x01 \x01(\v2!.fairway.admin.v1.UsageCorrectionR\n" +
+	"correction\x12;\n" +
+	"\bcounters\x18\x02 \x01(\v2\x1f.fairway.admin.v1.UsageCountersR\bcounters\"\xdb\x02\n" +
+	"\x0fUsageCorrection\x12\x0e\n" +
+	"\x02id\x18\x01 \x01(\tR\x02id\x12.\n" +
+	"\x04time\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\x04time\x12\x1a\n" +
+	"\boperator\x18\x03 \x01(\tR\boperator\x12.\n" +
+	"\x04hour\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\x04hour\x12\x10\n" +
+	"\x03key\x18\x05 \x01(\tR\x03key\x12\x18\n" +
+	"\achannel\x18\x06 \x01(\tR\achannel\x12\x18\n" +
+	"\aaccount\x18\a \x01(\tR\aaccount\x12\x14\n" +
+	"\x05model\x18\b \x01(\tR\x05model\x12\x14\n" +
+	"\x05group\x18\t \x01(\tR\x05group\x122\n" +
+	"\x05delta\x18\n" +
+	" \x01(\v2\x1c.fairway.admin.v1.UsageDeltaR\x05delta\x12\x16\n" +
+	"\x06reason\x18\v \x01(\tR\x06reason\"\xf5\x01\n" +
+	"\x1bListUsageCorrectionsRequest\x12C\n" +
+	"\n" +
+	"start_time\x18\x01 \x01(\v2\x1a.google.protobuf.TimestampB\b\xbaH\x05\xb2\x01\x022\x00R\tstartTime\x12?\n" +
+	"\bend_time\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampB\b\xbaH\x05\xb2\x01\x022\x00R\aendTime\x12'\n" +
+	"\tpage_size\x18\x03 \x01(\x05B\n" +
+	"\xbaH\a\x1a\x05\x18\xe8\a(\x00R\bpageSize\x12'\n" +
+	"\n" +
+	"page_token\x18\x04 \x01(\tB\b\xbaH\x05r\x03\x18\x80\x02R\tpageToken\"\x8b\x01\n" +
+	"\x1cListUsageCorrectionsResponse\x12C\n" +
+	"\vcorrections\x18\x01 \x03(\v2!.fairway.admin.v1.UsageCorrectionR\vcorrections\x12&\n" +
+	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken*\xed\x01\n" +
 	"\x0eUsageDimension\x12\x1f\n" +
 	"\x1bUSAGE_DIMENSION_UNSPECIFIED\x10\x00\x12\x17\n" +
 	"\x13USAGE_DIMENSION_KEY\x10\x01\x12\x1b\n" +
 	"\x17USAGE_DIMENSION_CHANNEL\x10\x02\x12\x1b\n" +
 	"\x17USAGE_DIMENSION_ACCOUNT\x10\x03\x12\x19\n" +
 	"\x15USAGE_DIMENSION_MODEL\x10\x04\x12\x18\n" +
-	"\x14USAGE_DIMENSION_HOUR\x10\x052l\n" +
+	"\x14USAGE_DIMENSION_HOUR\x10\x05\x12\x19\n" +
+	"\x15USAGE_DIMENSION_GROUP\x10\x06\x12\x17\n" +
+	"\x13USAGE_DIMENSION_DAY\x10\a*\x89\x01\n" +
+	"\n" +
+	"UsageOrder\x12\x1b\n" +
+	"\x17USAGE_ORDER_UNSPECIFIED\x10\x00\x12\x14\n" +
+	"\x10USAGE_ORDER_COST\x10\x01\x12\x16\n" +
+	"\x12USAGE_ORDER_TOKENS\x10\x02\x12\x18\n" +
+	"\x14USAGE_ORDER_REQUESTS\x10\x03\x12\x16\n" +
+	"\x12USAGE_ORDER_ERRORS\x10\x042\xc7\x02\n" +
 	"\fUsageService\x12\\\n" +
 	"\n" +
-	"QueryUsage\x12#.fairway.admin.v1.QueryUsageRequest\x1a$.fairway.admin.v1.QueryUsageResponse\"\x03\x90\x02\x01B\xae\x01\n" +
+	"QueryUsage\x12#.fairway.admin.v1.QueryUsageRequest\x1a$.fairway.admin.v1.QueryUsageResponse\"\x03\x90\x02\x01\x12]\n" +
+	"\fCorrectUsage\x12%.fairway.admin.v1.CorrectUsageRequest\x1a&.fairway.admin.v1.CorrectUsageResponse\x12z\n" +
+	"\x14ListUsageCorrections\x12-.fairway.admin.v1.ListUsageCorrectionsRequest\x1a..fairway.admin.v1.ListUsageCorrectionsResponse\"\x03\x90\x02\x01B\xae\x01\n" +
 	"\x14com.fairway.admin.v1B\n" +
 	"UsageProtoP\x01Z(fairway/pkg/gen/fairway/admin/v1;adminv1\xa2\x02\x03FAX\xaa\x02\x10Fairway.Admin.V1\xca\x02\x10Fairway\\Admin\\V1\xe2\x02\x1cFairway\\Admin\\V1\\GPBMetadata\xea\x02\x12Fairway::Admin::V1b\x06proto3"
 
@@ -482,31 +1306,59 @@ func file_fairway_admin_v1_usage_proto_rawDescGZIP() []byte {
 	return file_fairway_admin_v1_usage_proto_rawDescData
 }
 
-var file_fairway_admin_v1_usage_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_fairway_admin_v1_usage_proto_msgTypes = make([]protoimpl.MessageInfo, 4)
+var file_fairway_admin_v1_usage_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
+var file_fairway_admin_v1_usage_proto_msgTypes = make([]protoimpl.MessageInfo, 11)
 var file_fairway_admin_v1_usage_proto_goTypes = []any{
-	(UsageDimension)(0),           // 0: fairway.admin.v1.UsageDimension
-	(*QueryUsageRequest)(nil),     // 1: fairway.admin.v1.QueryUsageRequest
-	(*QueryUsageResponse)(nil),    // 2: fairway.admin.v1.QueryUsageResponse
-	(*UsageRow)(nil),              // 3: fairway.admin.v1.UsageRow
-	(*UsageCounters)(nil),         // 4: fairway.admin.v1.UsageCounters
-	(*timestamppb.Timestamp)(nil), // 5: google.protobuf.Timestamp
+	(UsageDimension)(0),                  // 0: fairway.admin.v1.UsageDimension
+	(UsageOrder)(0),                      // 1: fairway.admin.v1.UsageOrder
+	(*QueryUsageRequest)(nil),            // 2: fairway.admin.v1.QueryUsageRequest
+	(*QueryUsageResponse)(nil),           // 3: fairway.admin.v1.QueryUsageResponse
+	(*UsageRow)(nil),                     // 4: fairway.admin.v1.UsageRow
+	(*UsageCorrected)(nil),               // 5: fairway.admin.v1.UsageCorrected
+	(*UsageCounters)(nil),                // 6: fairway.admin.v1.UsageCounters
+	(*UsageDelta)(nil),                   // 7: fairway.admin.v1.UsageDelta
+	(*CorrectUsageRequest)(nil),          // 8: fairway.admin.v1.CorrectUsageRequest
+	(*CorrectUsageResponse)(nil),         // 9: fairway.admin.v1.CorrectUsageResponse
+	(*UsageCorrection)(nil),              // 10: fairway.admin.v1.UsageCorrection
+	(*ListUsageCorrectionsRequest)(nil),  // 11: fairway.admin.v1.ListUsageCorrectionsRequest
+	(*ListUsageCorrectionsResponse)(nil), // 12: fairway.admin.v1.ListUsageCorrectionsResponse
+	(*timestamppb.Timestamp)(nil),        // 13: google.protobuf.Timestamp
 }
 var file_fairway_admin_v1_usage_proto_depIdxs = []int32{
-	5, // 0: fairway.admin.v1.QueryUsageRequest.start_time:type_name -> google.protobuf.Timestamp
-	5, // 1: fairway.admin.v1.QueryUsageRequest.end_time:type_name -> google.protobuf.Timestamp
-	0, // 2: fairway.admin.v1.QueryUsageRequest.group_by:type_name -> fairway.admin.v1.UsageDimension
-	3, // 3: fairway.admin.v1.QueryUsageResponse.rows:type_name -> fairway.admin.v1.UsageRow
-	4, // 4: fairway.admin.v1.QueryUsageResponse.total:type_name -> fairway.admin.v1.UsageCounters
-	5, // 5: fairway.admin.v1.UsageRow.hour:type_name -> google.protobuf.Timestamp
-	4, // 6: fairway.admin.v1.UsageRow.counters:type_name -> fairway.admin.v1.UsageCounters
-	1, // 7: fairway.admin.v1.UsageService.QueryUsage:input_type -> fairway.admin.v1.QueryUsageRequest
-	2, // 8: fairway.admin.v1.UsageService.QueryUsage:output_type -> fairway.admin.v1.QueryUsageResponse
-	8, // [8:9] is the sub-list for method output_type
-	7, // [7:8] is the sub-list for method input_type
-	7, // [7:7] is the sub-list for extension type_name
-	7, // [7:7] is the sub-list for extension extendee
-	0, // [0:7] is the sub-list for field type_name
+	13, // 0: fairway.admin.v1.QueryUsageRequest.start_time:type_name -> google.protobuf.Timestamp
+	13, // 1: fairway.admin.v1.QueryUsageRequest.end_time:type_name -> google.protobuf.Timestamp
+	0,  // 2: fairway.admin.v1.QueryUsageRequest.group_by:type_name -> fairway.admin.v1.UsageDimension
+	1,  // 3: fairway.admin.v1.QueryUsageRequest.order_by:type_name -> fairway.admin.v1.UsageOrder
+	4,  // 4: fairway.admin.v1.QueryUsageResponse.rows:type_name -> fairway.admin.v1.UsageRow
+	6,  // 5: fairway.admin.v1.QueryUsageResponse.total:type_name -> fairway.admin.v1.UsageCounters
+	5,  // 6: fairway.admin.v1.QueryUsageResponse.corrected:type_name -> fairway.admin.v1.UsageCorrected
+	6,  // 7: fairway.admin.v1.QueryUsageResponse.rest:type_name -> fairway.admin.v1.UsageCounters
+	13, // 8: fairway.admin.v1.UsageRow.hour:type_name -> google.protobuf.Timestamp
+	6,  // 9: fairway.admin.v1.UsageRow.counters:type_name -> fairway.admin.v1.UsageCounters
+	13, // 10: fairway.admin.v1.UsageRow.day:type_name -> google.protobuf.Timestamp
+	5,  // 11: fairway.admin.v1.UsageRow.corrected:type_name -> fairway.admin.v1.UsageCorrected
+	6,  // 12: fairway.admin.v1.UsageCorrected.counters:type_name -> fairway.admin.v1.UsageCounters
+	13, // 13: fairway.admin.v1.CorrectUsageRequest.hour:type_name -> google.protobuf.Timestamp
+	7,  // 14: fairway.admin.v1.CorrectUsageRequest.delta:type_name -> fairway.admin.v1.UsageDelta
+	10, // 15: fairway.admin.v1.CorrectUsageResponse.correction:type_name -> fairway.admin.v1.UsageCorrection
+	6,  // 16: fairway.admin.v1.CorrectUsageResponse.counters:type_name -> fairway.admin.v1.UsageCounters
+	13, // 17: fairway.admin.v1.UsageCorrection.time:type_name -> google.protobuf.Timestamp
+	13, // 18: fairway.admin.v1.UsageCorrection.hour:type_name -> google.protobuf.Timestamp
+	7,  // 19: fairway.admin.v1.UsageCorrection.delta:type_name -> fairway.admin.v1.UsageDelta
+	13, // 20: fairway.admin.v1.ListUsageCorrectionsRequest.start_time:type_name -> google.protobuf.Timestamp
+	13, // 21: fairway.admin.v1.ListUsageCorrectionsRequest.end_time:type_name -> google.protobuf.Timestamp
+	10, // 22: fairway.admin.v1.ListUsageCorrectionsResponse.corrections:type_name -> fairway.admin.v1.UsageCorrection
+	2,  // 23: fairway.admin.v1.UsageService.QueryUsage:input_type -> fairway.admin.v1.QueryUsageRequest
+	8,  // 24: fairway.admin.v1.UsageService.CorrectUsage:input_type -> fairway.admin.v1.CorrectUsageRequest
+	11, // 25: fairway.admin.v1.UsageService.ListUsageCorrections:input_type -> fairway.admin.v1.ListUsageCorrectionsRequest
+	3,  // 26: fairway.admin.v1.UsageService.QueryUsage:output_type -> fairway.admin.v1.QueryUsageResponse
+	9,  // 27: fairway.admin.v1.UsageService.CorrectUsage:output_type -> fairway.admin.v1.CorrectUsageResponse
+	12, // 28: fairway.admin.v1.UsageService.ListUsageCorrections:output_type -> fairway.admin.v1.ListUsageCorrectionsResponse
+	26, // [26:29] is the sub-list for method output_type
+	23, // [23:26] is the sub-list for method input_type
+	23, // [23:23] is the sub-list for extension type_name
+	23, // [23:23] is the sub-list for extension extendee
+	0,  // [0:23] is the sub-list for field type_name
 }
 
 func init() { file_fairway_admin_v1_usage_proto_init() }
@@ -519,8 +1371,8 @@ func file_fairway_admin_v1_usage_proto_init() {
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_fairway_admin_v1_usage_proto_rawDesc), len(file_fairway_admin_v1_usage_proto_rawDesc)),
-			NumEnums:      1,
-			NumMessages:   4,
+			NumEnums:      2,
+			NumMessages:   11,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -26,6 +26,11 @@ const (
 const (
 	// UsageServiceQueryUsageProcedure is the procedure name of the UsageService's QueryUsage RPC.
 	UsageServiceQueryUsageProcedure = "/fairway.admin.v1.UsageService/QueryUsage"
+	// UsageServiceCorrectUsageProcedure is the procedure name of the UsageService's CorrectUsage RPC.
+	UsageServiceCorrectUsageProcedure = "/fairway.admin.v1.UsageService/CorrectUsage"
+	// UsageServiceListUsageCorrectionsProcedure is the procedure name of the UsageService's
+	// ListUsageCorrections RPC.
+	UsageServiceListUsageCorrectionsProcedure = "/fairway.admin.v1.UsageService/ListUsageCorrections"
 )
 
 var (
@@ -37,11 +42,30 @@ var (
 			IdempotencyLevel: connect.IdempotencyNoSideEffects,
 		}
 	})
+	usageServiceCorrectUsageSpec = sync.OnceValue(func() connect.Spec {
+		return connect.Spec{
+			StreamType: connect.StreamTypeUnary,
+			Schema:     v1.File_fairway_admin_v1_usage_proto.Services().ByName("UsageService").Methods().ByName("CorrectUsage"),
+			Procedure:  UsageServiceCorrectUsageProcedure,
+		}
+	})
+	usageServiceListUsageCorrectionsSpec = sync.OnceValue(func() connect.Spec {
+		return connect.Spec{
+			StreamType:       connect.StreamTypeUnary,
+			Schema:           v1.File_fairway_admin_v1_usage_proto.Services().ByName("UsageService").Methods().ByName("ListUsageCorrections"),
+			Procedure:        UsageServiceListUsageCorrectionsProcedure,
+			IdempotencyLevel: connect.IdempotencyNoSideEffects,
+		}
+	})
 )
 
 // UsageServiceClient is a client for the fairway.admin.v1.UsageService service.
 type UsageServiceClient interface {
 	QueryUsage(context.Context, *v1.QueryUsageRequest) (*v1.QueryUsageResponse, error)
+	// CorrectUsage adds to the counters of one key, channel, account and model in one hour, or takes from them. Nothing
+	// that proxies have reported is overwritten: corrections are kept beside it.
+	CorrectUsage(context.Context, *v1.CorrectUsageRequest) (*v1.CorrectUsageResponse, error)
+	ListUsageCorrections(context.Context, *v1.ListUsageCorrectionsRequest) (*v1.ListUsageCorrectionsResponse, error)
 }
 
 // NewUsageServiceClient constructs a client for the fairway.admin.v1.UsageService service. Multiple
@@ -53,6 +77,10 @@ func NewUsageServiceClient(client *connect.Client) UsageServiceClient {
 // UsageServiceHandler is an implementation of the fairway.admin.v1.UsageService service.
 type UsageServiceHandler interface {
 	QueryUsage(context.Context, *v1.QueryUsageRequest) (*v1.QueryUsageResponse, error)
+	// CorrectUsage adds to the counters of one key, channel, account and model in one hour, or takes from them. Nothing
+	// that proxies have reported is overwritten: corrections are kept beside it.
+	CorrectUsage(context.Context, *v1.CorrectUsageRequest) (*v1.CorrectUsageResponse, error)
+	ListUsageCorrections(context.Context, *v1.ListUsageCorrectionsRequest) (*v1.ListUsageCorrectionsResponse, error)
 }
 
 // RegisterUsageServiceHandler registers svc as the fairway.admin.v1.UsageService implementation on
@@ -61,6 +89,8 @@ func RegisterUsageServiceHandler(server *connect.Server, svc UsageServiceHandler
 	adapter := usageServiceHandler{svc: svc}
 	server.Register(
 		connect.Method{Spec: usageServiceQueryUsageSpec(), Handler: adapter.queryUsage},
+		connect.Method{Spec: usageServiceCorrectUsageSpec(), Handler: adapter.correctUsage},
+		connect.Method{Spec: usageServiceListUsageCorrectionsSpec(), Handler: adapter.listUsageCorrections},
 	)
 }
 
@@ -69,6 +99,14 @@ type UnimplementedUsageServiceHandler struct{}
 
 func (UnimplementedUsageServiceHandler) QueryUsage(context.Context, *v1.QueryUsageRequest) (*v1.QueryUsageResponse, error) {
 	return nil, connect.NewError(connect.CodeUnimplemented, "fairway.admin.v1.UsageService.QueryUsage is not implemented")
+}
+
+func (UnimplementedUsageServiceHandler) CorrectUsage(context.Context, *v1.CorrectUsageRequest) (*v1.CorrectUsageResponse, error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, "fairway.admin.v1.UsageService.CorrectUsage is not implemented")
+}
+
+func (UnimplementedUsageServiceHandler) ListUsageCorrections(context.Context, *v1.ListUsageCorrectionsRequest) (*v1.ListUsageCorrectionsResponse, error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, "fairway.admin.v1.UsageService.ListUsageCorrections is not implemented")
 }
 
 type usageServiceClient struct {
@@ -83,6 +121,22 @@ func (c *usageServiceClient) QueryUsage(ctx context.Context, req *v1.QueryUsageR
 	return &res, nil
 }
 
+func (c *usageServiceClient) CorrectUsage(ctx context.Context, req *v1.CorrectUsageRequest) (*v1.CorrectUsageResponse, error) {
+	var res v1.CorrectUsageResponse
+	if err := c.client.CallUnary(ctx, usageServiceCorrectUsageSpec(), req, &res); err != nil {
+		return nil, err
+	}
+	return &res, nil
+}
+
+func (c *usageServiceClient) ListUsageCorrections(ctx context.Context, req *v1.ListUsageCorrectionsRequest) (*v1.ListUsageCorrectionsResponse, error) {
+	var res v1.ListUsageCorrectionsResponse
+	if err := c.client.CallUnary(ctx, usageServiceListUsageCorrectionsSpec(), req, &res); err != nil {
+		return nil, err
+	}
+	return &res, nil
+}
+
 type usageServiceHandler struct{ svc UsageServiceHandler }
 
 func (h usageServiceHandler) queryUsage(ctx context.Context, _ connect.Spec, stream connect.ServerStream) error {
@@ -91,6 +145,30 @@ func (h usageServiceHandler) queryUsage(ctx context.Context, _ connect.Spec, str
 		return err
 	}
 	res, err := h.svc.QueryUsage(ctx, &req)
+	if err != nil {
+		return err
+	}
+	return stream.Send(res)
+}
+
+func (h usageServiceHandler) correctUsage(ctx context.Context, _ connect.Spec, stream connect.ServerStream) error {
+	var req v1.CorrectUsageRequest
+	if err := stream.Receive(&req); err != nil {
+		return err
+	}
+	res, err := h.svc.CorrectUsage(ctx, &req)
+	if err != nil {
+		return err
+	}
+	return stream.Send(res)
+}
+
+func (h usageServiceHandler) listUsageCorrections(ctx context.Context, _ connect.Spec, stream connect.ServerStream) error {
+	var req v1.ListUsageCorrectionsRequest
+	if err := stream.Receive(&req); err != nil {
+		return err
+	}
+	res, err := h.svc.ListUsageCorrections(ctx, &req)
 	if err != nil {
 		return err
 	}
