@@ -110,7 +110,7 @@ func metricsOfPlanes(t *testing.T) (proxy, control []metric) {
 				return dataplane.Run(ctx, dataplane.Config{
 					ControlPlane: []string{at.Sync}, JoinTokenFile: filepath.Join(c.DataDir, "join.token"), StateDir: filepath.Join(dir, "proxy"),
 					Listen: anyPort, OpsListen: anyPort, TLSCertFiles: []string{cert}, TLSKeyFiles: []string{key},
-					AccessLog: dataplane.AccessLog{File: filepath.Join(dir, "access.log")}, Log: log, Registry: of["proxy"],
+					AccessLog: dataplane.AccessLog{File: filepath.Join(dir, "access.log")}, OTLP: dataplane.OTLP{Endpoint: "http://127.0.0.1:1", Signals: []string{"traces", "metrics"}}, Log: log, Registry: of["proxy"],
 					Listening: func(a dataplane.Addresses) { up <- a },
 				})
 			}})

@@ -77,7 +77,9 @@ var labels = map[string]words{
 	"phase":                              oneOf("queue", "dial", "tls", "write", "first_byte", "head", "body"),
 	"fairway_upstream_connections.state": oneOf("idle", "active"),
 
-	"fairway_access_log_dropped_total.reason":    oneOf("full", "write"),
+	"fairway_access_log_dropped_total.reason": oneOf("full", "write"),
+	"fairway_otlp_spans_dropped_total.reason": oneOf("full", "send"),
+	"signal": oneOf("traces", "metrics"),
 	"fairway_usage_dropped_records_total.reason": {words: "why, such as a full disk", most: 8},
 	"what":                                oneOf("enroll", "stream", "apply", "renew"),
 	"fairway_lastgood_saves_total.result": oneOf("ok", "error"),

@@ -58,6 +58,8 @@ type Config struct {
 
 	// AccessLog takes a line for each failed request and for a share of the others; "-" = standard output, "" = none.
 	AccessLog AccessLog
+	// OTLP is where traces and metrics of requests are sent; without an endpoint nowhere.
+	OTLP OTLP
 
 	// Registry takes the metrics and is shown at /metrics; nil = a new one, with those of the Go runtime and the process.
 	Registry *prometheus.Registry
@@ -74,6 +76,19 @@ type AccessLog struct {
 	Buffer  int     // lines that may wait to be written; 0 = 4096
 	MaxSize int64   // bytes after which the file is rotated; 0 = 100 MiB, negative = never
 	Keep    int     // rotated files to keep; 0 = 5
+	Bodies  bool    // lines have prompts and answers
+	MaxBody int     // bytes of each of those; 0 = 16 KiB
+}
+
+// OTLP says what is sent to a collector of OpenTelemetry.
+type OTLP struct {
+	Endpoint    string   // base URL, such as https://collector:4318; "" = nothing is sent
+	HeadersFile string   // lines "Name: value" that go with it; "" = none
+	CAFile      string   // PEM certificates that the collector's may come from; "" = those of the system
+	Insecure    bool     // http:// may reach beyond this host
+	Signals     []string // "traces", "metrics"; none = both
+	Sample      float64  // share of traces that begin here and are sent, 0 to 1; failed requests always are
+	Buffer      int      // requests that may wait; 0 = 4096
 }
 
 // Addresses are what the listeners got, host:port or unix:/path.
@@ -133,6 +148,9 @@ func (c Config) Check() error {
 	}
 	if err := c.AccessLog.options().Check(); err != nil {
 		bad("--access-log…: %w", err)
+	}
+	if err := c.OTLP.check(); err != nil {
+		bad("--otlp…: %w", err)
 	}
 	_, err := prefixes(c.UpstreamAllowCIDRs)
 	return errors.Join(append(problems, err)...)

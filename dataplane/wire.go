@@ -19,6 +19,7 @@ import (
 	"fairway/dataplane/internal/gateway"
 	"fairway/dataplane/internal/health"
 	"fairway/dataplane/internal/ingress"
+	"fairway/dataplane/internal/otlp"
 	"fairway/dataplane/internal/report"
 	"fairway/dataplane/internal/route"
 	"fairway/dataplane/internal/snapshot"
@@ -49,6 +50,7 @@ type proxy struct {
 	lookout    *sock.Lookout       // nil = not on this system
 	certs      *serve.Certificates // nil = clients speak without TLS
 	access     *accesslog.Log
+	otlp       *otlp.Exporter
 }
 
 // wire opens the listeners and the spool, and connects the rooms.
@@ -84,6 +86,9 @@ func (c Config) wire(ctx context.Context, allow []netip.Prefix) (_ *proxy, err e
 		hostname = "unknown"
 	}
 	bootID := ulid.Make().String()
+	if p.otlp, err = otlp.New(ctx, c.exporter(hostname, bootID, p.registry)); err != nil {
+		return nil, err
+	}
 	p.subscriber = subscribe.New(p.holder, subscribe.Options{
 		Addresses: c.ControlPlane, JoinTokenFile: c.JoinTokenFile, StateDir: c.StateDir,
 		Version: version.String(), Hostname: hostname, BootID: bootID,
@@ -109,7 +114,8 @@ func (c Config) wire(ctx context.Context, allow []netip.Prefix) (_ *proxy, err e
 		Log:    c.Log.With("room", "health"), Registry: p.registry,
 	})
 	p.walk = gateway.New(gateway.Deps{
-		Snapshots: p.holder, Health: p.health, Upstream: p.upstream, Sink: p.spool, Access: p.access, Log: c.Log.With("room", "gateway"), Registry: p.registry,
+		Snapshots: p.holder, Health: p.health, Upstream: p.upstream, Sink: p.spool, Access: p.access, OTLP: p.otlp,
+		Log: c.Log.With("room", "gateway"), Registry: p.registry,
 	}, gateway.Options{
 		MaxBody: c.MaxBody, MaxBodies: c.MaxBodiesInFlight, MaxRequests: c.MaxRequests, MaxStreams: c.MaxStreams,
 		Proxy: p.id,
@@ -171,6 +177,7 @@ func (p *proxy) run(ctx context.Context) error {
 		serve.Part{Name: "warm connections", Run: p.keepWarm},
 		serve.Part{Name: "memory", Run: p.returnMemory},
 		serve.Part{Name: "access log", Run: p.logAccess},
+		serve.Part{Name: "otlp", Run: p.otlp.Run},
 		serve.Part{Name: "certificates", Run: p.followCertificates},
 		serve.Part{Name: "ingress", Run: p.serveClients},
 	)

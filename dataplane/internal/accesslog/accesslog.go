@@ -1,7 +1,7 @@
 // Package accesslog writes one line of JSON for each request it is given: all that failed, and a share of the others.
-// Requests only copy their facts into a ring; one goroutine turns them into lines and writes them. It refuses to make a
-// request wait: when the ring is full or the disk is, lines are dropped and counted. It refuses prompts, answers and
-// secrets: an Entry has no room for them.
+// Requests only copy their facts into a queue; one goroutine turns them into lines and writes them. It refuses to make a
+// request wait: when the queue is full or the disk is, lines are dropped and counted. It refuses secrets, for which an entry
+// has no room, and prompts and answers, unless Options.Bodies asks for them; in those it masks what looks like a credential.
 package accesslog
 
 import (
@@ -13,6 +13,8 @@ import (
 	"sync/atomic"
 
 	"github.com/prometheus/client_golang/prometheus"
+
+	"fairway/dataplane/internal/journal"
 )
 
 // Options of a Log.
@@ -21,13 +23,20 @@ type Options struct {
 	File string
 	// Sample is the share of requests without a failure that get a line, 0 to 1; 0 = none of them.
 	Sample float64
-	// Buffer is how many lines may wait to be written, rounded up to a power of two; 0 = 4096. A line takes about 1 KiB.
+	// Buffer is how many lines may wait to be written, rounded up to a power of two; 0 = 4096. A line takes about 4 KiB.
 	Buffer int
 	// MaxSize is the size in bytes beyond which File becomes File.1, File.1 becomes File.2, and so on; 0 = 100 MiB,
 	// negative = never.
 	MaxSize int64
 	// Keep is how many of those are kept; 0 = 5.
 	Keep int
+	// Bodies has lines hold what was said: the beginnings of a request's body and of its answer's.
+	Bodies bool
+	// MaxBody is how many bytes of each body; 0 = 16 KiB.
+	MaxBody int
+	// MaxBodies is how many bytes of all requests under way and of all lines that wait; beyond it lines come without bodies;
+	// 0 = 64 MiB.
+	MaxBodies int64
 	// Stdout is where "-" goes; nil = the process's own.
 	Stdout io.Writer
 	// Log; nil = none.
@@ -42,6 +51,10 @@ const (
 	defaultMaxSize = 100 << 20
 	defaultKeep    = 5
 	maxKeep        = 1000
+
+	defaultMaxBody   = 16 << 10
+	maxMaxBody       = 1 << 20
+	defaultMaxBodies = 64 << 20
 )
 
 // Check says what is wrong with the options. It touches nothing.
@@ -56,20 +69,27 @@ func (o Options) Check() error {
 	if o.Keep < 0 || o.Keep > maxKeep {
 		problems = append(problems, fmt.Errorf("%d old files to keep, want up to %d", o.Keep, maxKeep))
 	}
+	if o.MaxBody < 0 || o.MaxBody > maxMaxBody {
+		problems = append(problems, fmt.Errorf("%d bytes of each body, want up to %d", o.MaxBody, maxMaxBody))
+	}
+	if o.Bodies && o.File == "" {
+		problems = append(problems, errors.New("bodies are to be logged, but there is no file for lines"))
+	}
 	return errors.Join(problems...)
 }
 
-// Log is an access log. Wants, Record and Reopen are safe for concurrent use, also on a nil Log, which is one that is off.
+// Log is an access log. Wants, Record, Bodies and Reopen are safe for concurrent use, also on a nil Log, which is one that is off.
 type Log struct {
 	on     bool
 	good   uint64 // a request without a failure gets a line when a random number is below; the highest = all
-	ring   ring
+	queue  *journal.Queue
+	room   *journal.Room // nil = no bodies
 	out    *output
 	log    *slog.Logger
 	reopen atomic.Bool
 
 	lines      atomic.Uint64 // written
-	overflowed atomic.Uint64 // dropped because the ring was full
+	overflowed atomic.Uint64 // dropped because the queue was full
 	unwritten  atomic.Uint64 // dropped because writing failed
 	failures   atomic.Uint64
 }
@@ -94,7 +114,16 @@ func New(o Options) (*Log, error) {
 	if o.Buffer == 0 {
 		o.Buffer = defaultBuffer
 	}
-	l.ring.init(o.Buffer)
+	l.queue = journal.NewQueue(o.Buffer, o.Bodies)
+	if o.Bodies {
+		if o.MaxBody == 0 {
+			o.MaxBody = defaultMaxBody
+		}
+		if o.MaxBodies == 0 {
+			o.MaxBodies = defaultMaxBodies
+		}
+		l.room = journal.NewRoom(o.MaxBody, o.MaxBodies)
+	}
 	l.on, l.good = true, threshold(o.Sample)
 	if o.Registry != nil {
 		if err := l.register(o.Registry); err != nil {
@@ -113,6 +142,9 @@ func threshold(share float64) uint64 {
 	return uint64(share * (1 << 63) * 2)
 }
 
+// On says whether there is a log.
+func (l *Log) On() bool { return l != nil && l.on }
+
 // Wants says whether a request gets a line. It is asked once for each request, with a random number that decides about those
 // that did not fail: callers have a quicker source than one that all share.
 func (l *Log) Wants(failed bool, lot uint64) bool {
@@ -122,13 +154,24 @@ func (l *Log) Wants(failed bool, lot uint64) bool {
 	return l.on && (failed || lot < l.good || l.good == math.MaxUint64)
 }
 
-// Record takes an entry that Wants has wanted. It copies what it keeps, does not wait and does not allocate. A Log that is
-// off drops it.
-func (l *Log) Record(e *Entry) {
+// Bodies are where what is said in a request is to be kept; nil = nowhere. Who takes them gives them to Record with the
+// entry, or releases them.
+func (l *Log) Bodies() *journal.Bodies {
+	if l == nil {
+		return nil
+	}
+	return l.room.Take()
+}
+
+// Record takes an entry that Wants has wanted, and its bodies. It copies what it keeps, does not wait and does not allocate.
+// A Log that is off drops it.
+func (l *Log) Record(e *journal.Entry) {
 	if l == nil || !l.on {
+		e.Bodies.Release()
 		return
 	}
-	if !l.ring.put(e) {
+	if !l.queue.Put(e) {
+		e.Bodies.Release()
 		l.overflowed.Add(1)
 	}
 }
@@ -140,5 +183,5 @@ func (l *Log) Reopen() {
 		return
 	}
 	l.reopen.Store(true)
-	l.ring.poke()
+	l.queue.Poke()
 }

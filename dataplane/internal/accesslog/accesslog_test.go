@@ -15,6 +15,9 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+
+	"fairway/dataplane/internal/journal"
+	"fairway/pkg/money"
 )
 
 func TestWants(t *testing.T) {
@@ -87,6 +90,8 @@ func TestCheck(t *testing.T) {
 		{Options{Buffer: -1}, "-1 lines"},
 		{Options{Buffer: maxBuffer + 1}, "lines"},
 		{Options{Keep: -2}, "-2 old files"},
+		{Options{MaxBody: -1}, "-1 bytes"},
+		{Options{Bodies: true}, "no file"},
 		{Options{Keep: -2, Sample: 7}, "7, want 0 to 1\n-2 old files"},
 	} {
 		err := tt.o.Check()
@@ -110,7 +115,7 @@ func TestGathers(t *testing.T) {
 		f := start(t, Options{File: "-", Stdout: &out, Buffer: 1024})
 		synctest.Wait()
 		for i := range 100 {
-			f.Record(&Entry{RequestID: strconv.Itoa(i)})
+			f.Record(&journal.Entry{RequestID: strconv.Itoa(i)})
 		}
 		synctest.Wait()
 		if out.count() != 0 {
@@ -123,7 +128,7 @@ func TestGathers(t *testing.T) {
 		}
 		// And again, from rest.
 		time.Sleep(time.Hour)
-		f.Record(&Entry{RequestID: "later"})
+		f.Record(&journal.Entry{RequestID: "later"})
 		time.Sleep(gatherTime)
 		synctest.Wait()
 		if got := ids(t, out.String()); len(got) != 101 || got[100] != "later" {
@@ -140,7 +145,7 @@ func TestBurst(t *testing.T) {
 		var out text
 		f := start(t, Options{File: "-", Stdout: &out, Buffer: 64})
 		for i := range 1000 {
-			f.Record(&Entry{RequestID: strconv.Itoa(i)})
+			f.Record(&journal.Entry{RequestID: strconv.Itoa(i)})
 			if i%32 == 31 {
 				synctest.Wait() // no time passes
 			}
@@ -159,7 +164,7 @@ func TestOverflow(t *testing.T) {
 	f := prepare(t, Options{File: "-", Stdout: &out, Buffer: 10})
 	var want []string
 	for i := range 20 {
-		f.Record(&Entry{RequestID: strconv.Itoa(i)})
+		f.Record(&journal.Entry{RequestID: strconv.Itoa(i)})
 		if i < 16 {
 			want = append(want, strconv.Itoa(i))
 		}
@@ -186,7 +191,7 @@ func TestProducers(t *testing.T) {
 		wg.Go(func() {
 			for i := range each {
 				id := fmt.Sprintf("%d-%d", p, i)
-				f.Record(&Entry{RequestID: id, Model: strings.Repeat(id, 1+i%20), Input: int64(p), Output: int64(i)})
+				f.Record(&journal.Entry{RequestID: id, Model: strings.Repeat(id, 1+i%20), Tokens: money.Tokens{Input: int64(p), Output: int64(i)}})
 			}
 		})
 	}
@@ -221,7 +226,7 @@ func TestStuckWriter(t *testing.T) {
 			return len(p), nil
 		}), Buffer: 16})
 		for i := range 100 {
-			f.Record(&Entry{RequestID: strconv.Itoa(i)})
+			f.Record(&journal.Entry{RequestID: strconv.Itoa(i)})
 			time.Sleep(2 * gatherTime)
 		}
 		// One line is with the writer, sixteen wait.
@@ -250,7 +255,7 @@ func TestFailingWriter(t *testing.T) {
 			return out.Write(p)
 		})})
 		record := func(id string) {
-			f.Record(&Entry{RequestID: id})
+			f.Record(&journal.Entry{RequestID: id})
 			time.Sleep(time.Second)
 			synctest.Wait()
 		}

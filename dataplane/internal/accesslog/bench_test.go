@@ -42,8 +42,8 @@ func BenchmarkRecord(b *testing.B) {
 		if l.Wants(false, 1) {
 			l.Record(&e)
 		}
-		if l.ring.next() != nil {
-			l.ring.done()
+		if l.queue.Next() != nil {
+			l.queue.Done()
 		}
 	}
 	if n := l.overflowed.Load(); n != 0 {
@@ -62,13 +62,11 @@ func BenchmarkRecordFull(b *testing.B) {
 
 // BenchmarkLine: what the writer pays for a line.
 func BenchmarkLine(b *testing.B) {
-	var l line
 	e := full()
-	l.set(&e)
 	var dst []byte
 	b.ReportAllocs()
 	for b.Loop() {
-		dst = appendLine(dst[:0], &l)
+		dst = appendLine(dst[:0], &e)
 	}
 	b.SetBytes(int64(len(dst)))
 }

@@ -13,6 +13,9 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 	"go.uber.org/goleak"
+
+	"fairway/dataplane/internal/journal"
+	"fairway/pkg/money"
 )
 
 func TestMain(m *testing.M) {
@@ -24,14 +27,23 @@ func TestMain(m *testing.M) {
 }
 
 // full is an entry with everything in it.
-func full() Entry {
-	return Entry{
+func full() journal.Entry {
+	return journal.Entry{
 		Time:      time.Date(2026, 11, 21, 23, 4, 5, 6_789_000, time.FixedZone("", 3600)),
 		RequestID: "req_1", ClientRequestID: "mine-1", RemoteIP: netip.MustParseAddr("::ffff:192.0.2.7"),
 		Method: "POST", Operation: "chat", Model: "gpt-4o", Stream: true, Status: 200,
 		KeyID: "key_1", Group: "default", Channel: "openai", Account: "acc_1", Attempts: 2, Retried: true, ClientGone: true,
 		TTFT: 123456789, Duration: 9_000_001_999, BytesIn: 1024, BytesOut: 2048,
-		Input: 10, Cached: 4, Output: 20, Estimated: true, CostNanoUSD: 1234567, Error: "the upstream closed the connection",
+		Tokens: money.Tokens{
+			Input: 10, Cached: 4, Output: 20, CacheWrite: 5, CacheWriteLong: 6, Reasoning: 7, AudioInput: 8, AudioOutput: 9,
+		},
+		KeyName: "laptop", Tenant: "acme", UpstreamRequestID: "up-1", UpstreamModel: "gpt-4o-deployed", ResponseModel: "gpt-4o-2024-08-06",
+		Trail: []journal.Attempt{
+			{Channel: "azure", Account: "acc_0", Provider: "azure_openai", Host: "x.example", Model: "m0", Verdict: "rate_limit", Status: 429, After: 1e6, Took: 2e6},
+			{Channel: "openai", Account: "acc_1", Provider: "openai", Host: "y.example", Model: "gpt-4o-deployed", Status: 200, After: 3e6, Took: 4e6},
+		},
+		Trace:     journal.Trace{ID: [16]byte{1, 15: 2}, Parent: [8]byte{3}, Sampled: true},
+		Estimated: true, CostNanoUSD: 1234567, PriceVersion: 12, Unpriced: true, Error: "the upstream closed the connection",
 	}
 }
 

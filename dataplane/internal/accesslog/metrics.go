@@ -13,6 +13,7 @@ func (l *Log) register(to prometheus.Registerer) error {
 	for _, c := range []prometheus.Collector{
 		counter("lines_total", "Lines of the access log that were written.", nil, l.lines.Load),
 		counter("errors_total", "Writes, rotations and openings of the access log that failed.", nil, l.failures.Load),
+		counter("bodies_dropped_total", "Requests whose bodies were not kept for the access log, because those of others took all room.", nil, l.room.Refused),
 		counter("dropped_total", dropped, prometheus.Labels{"reason": "full"}, l.overflowed.Load),
 		counter("dropped_total", dropped, prometheus.Labels{"reason": "write"}, l.unwritten.Load),
 	} {

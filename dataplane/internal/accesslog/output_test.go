@@ -16,18 +16,20 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+
+	"fairway/dataplane/internal/journal"
 )
 
 // Lines are never split between files, none is lost while files are kept, and the oldest files go.
 func TestRotation(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "access.log")
-	one := len(encode(&Entry{RequestID: "000"}))
+	one := len(encode(&journal.Entry{RequestID: "000"}))
 	f := prepare(t, Options{File: path, MaxSize: int64(10*one + one/2), Keep: 3})
 	var want []string
 	for i := range 58 {
 		id := strconv.Itoa(100 + i)
 		want = append(want, id)
-		f.Record(&Entry{RequestID: id})
+		f.Record(&journal.Entry{RequestID: id})
 	}
 	f.run(t)
 	f.end(t)
@@ -57,10 +59,10 @@ func logs(t *testing.T, path string) map[string][]string {
 // A start goes on where the file ends, and counts what is there.
 func TestRotationAfterStart(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "access.log")
-	one := len(encode(&Entry{RequestID: "0"}))
+	one := len(encode(&journal.Entry{RequestID: "0"}))
 	for i := range 5 {
 		f := start(t, Options{File: path, MaxSize: int64(2 * one)})
-		f.Record(&Entry{RequestID: strconv.Itoa(i)})
+		f.Record(&journal.Entry{RequestID: strconv.Itoa(i)})
 		f.end(t)
 	}
 	for name, want := range map[string][]string{path: {"4"}, path + ".1": {"2", "3"}, path + ".2": {"0", "1"}} {
@@ -75,7 +77,7 @@ func TestRotationOfLongLines(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "access.log")
 	f := prepare(t, Options{File: path, MaxSize: 10, Keep: 9})
 	for i := range 3 {
-		f.Record(&Entry{RequestID: strconv.Itoa(i)})
+		f.Record(&journal.Entry{RequestID: strconv.Itoa(i)})
 	}
 	f.run(t)
 	f.end(t)
@@ -91,10 +93,10 @@ func TestRotationFails(t *testing.T) {
 	if err := os.MkdirAll(filepath.Join(path+".1", "x"), 0o700); err != nil {
 		t.Fatal(err)
 	}
-	one := len(encode(&Entry{RequestID: "00"}))
+	one := len(encode(&journal.Entry{RequestID: "00"}))
 	f := prepare(t, Options{File: path, MaxSize: int64(40 * one), Keep: 1})
 	for i := range 50 {
-		f.Record(&Entry{RequestID: strconv.Itoa(10 + i)})
+		f.Record(&journal.Entry{RequestID: strconv.Itoa(10 + i)})
 	}
 	f.run(t)
 	f.end(t)
@@ -110,7 +112,7 @@ func TestRotationFails(t *testing.T) {
 func TestReopen(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "access.log")
 	f := start(t, Options{File: path})
-	f.Record(&Entry{RequestID: "before"})
+	f.Record(&journal.Entry{RequestID: "before"})
 	for !strings.Contains(read(t, path), "before") {
 		time.Sleep(time.Millisecond)
 	}
@@ -118,7 +120,7 @@ func TestReopen(t *testing.T) {
 		t.Fatal(err)
 	}
 	f.Reopen()
-	f.Record(&Entry{RequestID: "after"})
+	f.Record(&journal.Entry{RequestID: "after"})
 	f.end(t)
 	for name, want := range map[string]string{path: "after", path + ".moved": "before"} {
 		if got := ids(t, read(t, name)); !slices.Equal(got, []string{want}) {
@@ -140,12 +142,12 @@ func TestDirectoryGone(t *testing.T) {
 		t.Fatal(err)
 	}
 	w.report(w.out.reopen())
-	f.Record(&Entry{RequestID: "lost"})
+	f.Record(&journal.Entry{RequestID: "lost"})
 	w.drain()
 	if err := os.Mkdir(dir, 0o700); err != nil {
 		t.Fatal(err)
 	}
-	f.Record(&Entry{RequestID: "kept"})
+	f.Record(&journal.Entry{RequestID: "kept"})
 	w.drain()
 	w.out.close()
 	if got := ids(t, read(t, path)); !slices.Equal(got, []string{"kept"}) {
@@ -161,7 +163,7 @@ func TestDiskFull(t *testing.T) {
 	}
 	f := start(t, Options{File: "/dev/full", MaxSize: 1})
 	for range 10 {
-		f.Record(&Entry{RequestID: "x"})
+		f.Record(&journal.Entry{RequestID: "x"})
 	}
 	f.end(t)
 	f.wantCounts(t, 0, 0, 10, 1)
@@ -180,7 +182,7 @@ func child() {
 	}
 	w := &writer{Log: l}
 	for l.failures.Load() == 0 {
-		l.Record(&Entry{RequestID: "x"})
+		l.Record(&journal.Entry{RequestID: "x"})
 		w.drain()
 	}
 	fmt.Fprintln(os.Stderr, "still here")
@@ -222,7 +224,7 @@ func TestHalfLine(t *testing.T) {
 		t.Fatal(err)
 	}
 	f := start(t, Options{File: path})
-	f.Record(&Entry{RequestID: "next"})
+	f.Record(&journal.Entry{RequestID: "next"})
 	f.end(t)
 	half, rest, _ := strings.Cut(read(t, path), "\n")
 	if half != `{"time":"2026` || !slices.Equal(ids(t, rest), []string{"next"}) {

@@ -26,7 +26,7 @@ func (l *Log) Run(ctx context.Context) error {
 		<-ctx.Done()
 		return nil
 	}
-	w := &writer{Log: l}
+	w := &writer{Log: l, redactor: newRedactor()}
 	ended := make(chan struct{})
 	go func() {
 		defer close(ended)
@@ -50,7 +50,8 @@ type writer struct {
 	pending int // lines in batch
 
 	warned   time.Time
-	reported uint64 // lines that had found the ring full at the last warning
+	reported uint64 // lines that had found the queue full at the last warning
+	redactor *redactor
 }
 
 func (w *writer) run(ctx context.Context) {
@@ -62,7 +63,7 @@ func (w *writer) run(ctx context.Context) {
 		// Few writes of many lines cost less than many of one.
 		timer.Reset(gatherTime)
 		select {
-		case <-w.ring.wake:
+		case <-w.queue.Woken():
 		case <-timer.C:
 		case <-ctx.Done():
 		}
@@ -81,28 +82,29 @@ func (w *writer) run(ctx context.Context) {
 
 // idle returns when there is something to do.
 func (w *writer) idle(ctx context.Context) {
-	w.ring.idle.Store(true)
-	defer w.ring.idle.Store(false)
-	// Looked at after the store: who puts a line later sees that the writer is idle.
-	if w.ring.next() != nil || w.reopen.Load() {
+	w.queue.Idle(true)
+	defer w.queue.Idle(false)
+	// Looked at after that: who puts an entry later sees that the writer is idle.
+	if w.queue.Ready() || w.reopen.Load() {
 		return
 	}
 	select {
-	case <-w.ring.wake:
+	case <-w.queue.Woken():
 	case <-ctx.Done():
 	}
 }
 
-// drain writes what is in the ring, at most one round of it, so that it ends.
+// drain writes what is in the queue, at most one round of it, so that it ends.
 func (w *writer) drain() {
-	for range len(w.ring.slots) {
-		l := w.ring.next()
-		if l == nil {
+	for range w.queue.Size() {
+		e := w.queue.Next()
+		if e == nil {
 			break
 		}
 		before := len(w.batch)
-		w.batch = appendLine(w.batch, l)
-		w.ring.done()
+		w.redactor.redact(e.Bodies)
+		w.batch = appendLine(w.batch, e)
+		w.queue.Done()
 		if line := w.batch[before:]; w.out.full(before, len(line)) {
 			w.flush(w.batch[:before])
 			w.report(w.out.rotate())

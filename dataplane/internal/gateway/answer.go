@@ -67,6 +67,7 @@ func (x *exchange) batchInside() bool {
 // startTap makes meter and filter ready for this answer.
 func (x *exchange) startTap() {
 	text := x.imageCounter()
+	x.logged.heard = true
 	if !x.sse {
 		x.tap.Reset("", text)
 		return
@@ -94,6 +95,7 @@ func (x *exchange) copyHead() {
 			}
 			typed = true
 		case isUpstreamID(name):
+			x.logged.upstreamID(value)
 			x.out.Add([]byte(upstreamIDHeader), value)
 		case passesBack(name) && (len(secret) < shortestSecret || !bytes.Contains(value, secret)):
 			x.out.Add(name, value)

@@ -139,6 +139,7 @@ type state struct {
 	cost    int64 // nano-USD, of all records
 	ttft    time.Duration
 	record  report.Record
+	logged  logged
 }
 
 // begin takes an exchange for a request.

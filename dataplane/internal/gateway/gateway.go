@@ -31,6 +31,7 @@ import (
 	"fairway/dataplane/internal/dialect/edit"
 	"fairway/dataplane/internal/health"
 	"fairway/dataplane/internal/ingress"
+	"fairway/dataplane/internal/otlp"
 	"fairway/dataplane/internal/report"
 	"fairway/dataplane/internal/snapshot"
 	"fairway/dataplane/internal/tunnel"
@@ -52,6 +53,7 @@ type Deps struct {
 	Sink      Sink
 	Health    *health.Keeper        // nil = one of the gateway's own, without a leader
 	Access    *accesslog.Log        // nil = none
+	OTLP      *otlp.Exporter        // nil = none
 	Log       *slog.Logger          // nil = none
 	Registry  prometheus.Registerer // nil = no metrics
 	Now       func() time.Time      // nil = time.Now
@@ -103,6 +105,7 @@ type Gateway struct {
 	upstream  *upstream.Pool
 	sink      Sink
 	access    *accesslog.Log
+	otlp      *otlp.Exporter
 	log       *slog.Logger
 	now       func() time.Time
 	options   Options
@@ -142,6 +145,7 @@ func New(d Deps, o Options) *Gateway {
 		health:    d.Health,
 		seed:      rand.Uint64(),
 		access:    d.Access,
+		otlp:      d.OTLP,
 		log:       d.Log,
 		now:       d.Now,
 		options:   o,
@@ -230,6 +234,7 @@ func (x *exchange) relay() *fault.Error {
 	if f := x.readBody(); f != nil {
 		return f
 	}
+	x.keepBodies()
 	if f := x.peekBody(); f != nil {
 		return f
 	}

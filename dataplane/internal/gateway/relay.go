@@ -223,6 +223,7 @@ func (x *exchange) noteHangUp() {
 // forgetHead gives the memory of the request's head back: an answer that takes long needs it no more.
 func (x *exchange) forgetHead() {
 	x.asked = x.clientRequestID()
+	x.keepTrace()
 	x.in.Forget()
 }
 

@@ -11,6 +11,7 @@ import (
 // step is one attempt, for whoever asks how a request was decided.
 type step struct {
 	channel, account string
+	with             *snapshot.Account
 	picked           string // why this one: a route.Reason, or one of those below
 	verdict          string // "" = it answered
 	status           int    // of the upstream; 0 = none
@@ -36,7 +37,7 @@ const (
 func (x *exchange) beginStep(a *snapshot.Account, picked string) int {
 	x.look.Lock()
 	defer x.look.Unlock()
-	x.trail = append(x.trail, step{channel: a.Channel.Name, account: a.Name, picked: picked, began: x.now})
+	x.trail = append(x.trail, step{channel: a.Channel.Name, account: a.Name, with: a, picked: picked, began: x.now})
 	return len(x.trail) - 1
 }
 

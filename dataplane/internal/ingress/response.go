@@ -19,6 +19,12 @@ type Response struct {
 	length int64 // of the body: exact, or one of these
 	left   int64 // of that
 	err    error // why the client cannot be reached
+	keeper Keeper
+}
+
+// Keeper is shown the body of a response as it goes out. It must not keep p.
+type Keeper interface {
+	AddResponse(p []byte)
 }
 
 const (
@@ -32,7 +38,7 @@ const statusRoom = 64
 
 // begin makes w ready for a request.
 func (w *Response) begin() {
-	w.status, w.sent, w.ended, w.closes, w.cut, w.length, w.left, w.err = 0, false, false, false, false, 0, 0, nil
+	w.status, w.sent, w.ended, w.closes, w.cut, w.length, w.left, w.err, w.keeper = 0, false, false, false, false, 0, 0, nil, nil
 	appendRequestID(w.id[:0])
 }
 
@@ -41,6 +47,15 @@ func (w *Response) RequestID() []byte { return w.id[:] }
 
 // Started says whether something has gone out, so that it is too late for another answer.
 func (w *Response) Started() bool { return w.sent }
+
+// Keep shows k the body of this response.
+func (w *Response) Keep(k Keeper) { w.keeper = k }
+
+func (w *Response) keep(p []byte) {
+	if w.keeper != nil && len(p) > 0 {
+		w.keeper.AddResponse(p)
+	}
+}
 
 // Close ends the connection with this response.
 func (w *Response) Close() { w.closes = true }
@@ -90,6 +105,7 @@ func (w *Response) Send(body []byte) error {
 		body = nil
 	}
 	w.ended = true
+	w.keep(body)
 	return w.write(body)
 }
 
@@ -162,6 +178,7 @@ func (w *Response) piece(p []byte, last bool) error {
 		return w.err
 	}
 	w.ended = last
+	w.keep(p)
 	if w.length != untilEnd {
 		if w.left -= int64(len(p)); w.length >= 0 && (w.left < 0 || last && w.left > 0) {
 			w.Cut() // the promise cannot be kept

@@ -151,6 +151,8 @@ func siblings() map[string][]string {
 		"dataplane/subscribe":     {"snapshot"},
 		"dataplane/ingress":       {"sock"},
 		"dataplane/upstream":      {"sock"},
+		"dataplane/accesslog":     {"journal"},
+		"dataplane/otlp":          {"journal"},
 		"dataplane/gateway":       {"*"},
 	}
 }
