@@ -18,7 +18,7 @@ GOTEST := $(if $(shell command -v $${CC:-gcc} 2>/dev/null),CGO_ENABLED=1 go test
 FUZZTIME ?= 2s
 
 .DEFAULT_GOAL := help
-.PHONY: help build test short lint generate drift breaking fuzz e2e e2e-node demo bench soak hangups microbench rules docs clean
+.PHONY: help build test short lint generate drift breaking fuzz e2e e2e-node demo bench soak sim hangups microbench rules docs clean
 
 help: ## list the targets
 	@awk -F':.*## ' '/^[a-z0-9-]+:.*## /{printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -54,6 +54,9 @@ bench: ## side by side with nginx, as processes; BENCH='-quick' or '-only reques
 
 soak: ## 20 minutes of mixed traffic, hang-ups and faults, with plots and a verdict; SOAK='-for 60s' for less
 	go run ./deploy/bench soak $(SOAK)
+
+sim: ## the simulated fleet, in virtual time: tables, charts and bars of docs/balancing.md; SIM='-only failures' for one study
+	go run ./dataplane/cmd/fairway-sim -page docs/balancing.md -images docs/images $(SIM)
 
 hangups: ## 100,000 clients that leave in the middle of a request; nothing may be left of them
 	FAIRWAY_HANGUPS=100000 go test -count=1 -v -run TestTrap11HangUpsLeakNothing ./dataplane/internal/gateway

@@ -29,6 +29,8 @@ func (k *Keeper) Answered(o *Outcome) {
 	o.answered = true
 	w := k.ward(o.Candidate.Account)
 	cell := w.cell
+	// Counted now: the streams that an account still finishes do not say that it answers anybody new.
+	w.traffic().ok.Add(1)
 	// A success ends what was said about the account before, but not a rest that began while it was under way; only when
 	// everybody rests, and this one was tried all the same, is its rest over.
 	if cell.Failures.Load() != 0 {
@@ -79,7 +81,6 @@ func (k *Keeper) Ended(o *Outcome) {
 		if o.TTFT > 0 {
 			k.compare(w, o)
 		}
-		f.ok.Add(1)
 	default:
 		k.failed(w, f, o)
 	}

@@ -264,6 +264,21 @@ func TestLeadersRestIsNotTripped(t *testing.T) {
 	}
 }
 
+// TestStreamsThatEndAreNoAnswers: what an account still finishes does not hide that it answers nobody any more.
+func TestStreamsThatEndAreNoAnswers(t *testing.T) {
+	w := newWorld(t, Options{}, "a")
+	c := w.candidate("a")
+	w.k.Began(c, w.now.UnixMilli())
+	stream := &Outcome{Candidate: c, Model: model, TTFT: 100 * time.Millisecond, Now: w.now}
+	w.k.Answered(stream)
+	w.delta("a")
+	w.fail("a", classify(500, ""), 0)
+	w.k.Ended(stream)
+	if d := w.delta("a"); d.GetOk() != 0 || d.GetFailuresInRow() != 1 {
+		t.Errorf("reported: %v", d)
+	}
+}
+
 // TestGoneSaysNothing: a client that left is nobody's failure.
 func TestGoneSaysNothing(t *testing.T) {
 	w := newWorld(t, Options{}, "a")
@@ -277,8 +292,8 @@ func TestGoneSaysNothing(t *testing.T) {
 	}
 }
 
-// TestAnsweredOnce: an answer that was noted early, and whose end comes later, is one answer; one that breaks off is a
-// failure all the same.
+// TestAnsweredOnce: an answer that was noted early, and whose end comes later, is one answer, counted when it begins; one that
+// breaks off is a failure as well.
 func TestAnsweredOnce(t *testing.T) {
 	w := newWorld(t, Options{}, "a")
 	c := w.candidate("a")
@@ -294,7 +309,7 @@ func TestAnsweredOnce(t *testing.T) {
 		w.k.Ended(o)
 	}
 	d := w.delta("a")
-	if d.GetOk() != 1 || len(d.GetFaults()) != 1 || d.GetFailuresInRow() != 1 || d.GetDurationCount() != 2 || d.GetInFlight() != 0 {
+	if d.GetOk() != 2 || len(d.GetFaults()) != 1 || d.GetFailuresInRow() != 1 || d.GetDurationCount() != 2 || d.GetInFlight() != 0 {
 		t.Errorf("reported: %v", d)
 	}
 	var answers uint32

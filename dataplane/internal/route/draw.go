@@ -109,7 +109,7 @@ func choose(t *snapshot.Tier, a *Ask, s *taste, rng *Rand) *snapshot.Candidate {
 			continue
 		}
 		if first.Cell != nil {
-			return s.better(t, &first, &d)
+			return s.better(&first, &d)
 		}
 		if load <= 0 {
 			// Nobody has less to do than nothing, so there is no need to wait for another one's memory.
@@ -126,15 +126,23 @@ func choose(t *snapshot.Tier, a *Ask, s *taste, rng *Rand) *snapshot.Candidate {
 // stays draws lots with what is known of a candidate.
 func (s *taste) stays(f float32, rng *Rand) bool { return unit(rng.Uint64())*s.sure < f }
 
-// better prefers a, which is busy, unless b is better: by score where the strategy has one, else by load for its share.
-func (s *taste) better(t *snapshot.Tier, a, b *snapshot.Drawn) *snapshot.Candidate {
-	if s.strategy == resourcev1.Strategy_STRATEGY_BALANCED {
-		if s.score(t, b) > s.score(t, a) {
+// better prefers a, which is busy, unless b has less to do for its share. What else is known of them, draws went by: were it
+// compared once more here, the best would carry more than they can as soon as all are busy. Only where "balanced" gives load no
+// weight at all, the rest of the score decides. Of two that have caps, the one with less of its cap under way is the better.
+func (s *taste) better(a, b *snapshot.Drawn) *snapshot.Candidate {
+	if s.strategy == resourcev1.Strategy_STRATEGY_BALANCED && s.weights.Load == 0 {
+		if s.merit(b.Cell, b.Cost) > s.merit(a.Cell, a.Cost) {
 			return b.Candidate
 		}
 		return a.Candidate
 	}
 	mine, other := a.Cell.InFlight.Load(), b.Cell.InFlight.Load()
+	if am, bm := a.Cell.Full.Load(), b.Cell.Full.Load(); am > 0 && bm > 0 {
+		if float32(other)*float32(am)*a.Cell.Vigor.Load() < float32(mine)*float32(bm)*b.Cell.Vigor.Load() {
+			return b.Candidate
+		}
+		return a.Candidate
+	}
 	// Who is on the way back has a share as small as its vigor.
 	if other <= 0 || float32(other)*b.Candidate.Scale*a.Cell.Vigor.Load() < float32(mine)*a.Candidate.Scale*b.Cell.Vigor.Load() {
 		return b.Candidate

@@ -122,8 +122,9 @@ func TestEachTermDecides(t *testing.T) {
 	}
 }
 
-// TestBusyOnesAreComparedByScore: of two that are busy the one with the better score is taken, load being one of four terms.
-func TestBusyOnesAreComparedByScore(t *testing.T) {
+// TestBusyOnesAreComparedByLoad: of two that are busy the one with less to do for its share is taken, whatever else is known
+// of them; where both have a cap, their shares of it count.
+func TestBusyOnesAreComparedByLoad(t *testing.T) {
 	tests := []struct {
 		name  string
 		known known // of 1.0
@@ -132,7 +133,7 @@ func TestBusyOnesAreComparedByScore(t *testing.T) {
 		want  snapshot.AccountID
 	}{
 		{"less to do", known{}, [2]int32{4, 2}, [2]int32{}, "1.0"},
-		{"less to do, but slow", known{performance: .5}, [2]int32{4, 1}, [2]int32{}, "0.0"},
+		{"less to do, but slow", known{performance: .5}, [2]int32{4, 1}, [2]int32{}, "1.0"},
 		{"a little slow, but far less to do", known{performance: .8}, [2]int32{90, 1}, [2]int32{}, "1.0"},
 		{"on the way back", known{vigor: .25}, [2]int32{3, 1}, [2]int32{}, "0.0"},
 		{"near its cap", known{}, [2]int32{8, 9}, [2]int32{10, 100}, "1.0"},

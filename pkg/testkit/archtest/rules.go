@@ -148,6 +148,7 @@ func siblings() map[string][]string {
 		"dataplane/auth":          {"snapshot"},
 		"dataplane/route":         {"snapshot"},
 		"dataplane/health":        {"snapshot", "dialect"},
+		"dataplane/sim":           {"snapshot", "dialect", "health", "route"},
 		"dataplane/subscribe":     {"snapshot"},
 		"dataplane/ingress":       {"sock"},
 		"dataplane/upstream":      {"sock"},
