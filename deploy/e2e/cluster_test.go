@@ -3,7 +3,6 @@ package e2e
 import (
 	"context"
 	"fmt"
-	"os"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -119,21 +118,7 @@ func TestFleet(t *testing.T) {
 	})
 
 	// A second replica shares the load and the truth; it takes over when the first dies.
-	ports := freePorts(t, 3)
-	second := &installation{t: t, dataDir: filepath.Join(t.TempDir(), "data"), admin: ports[0], sync: ports[1], control: ports[2]}
-	if err := os.MkdirAll(second.dataDir, 0o700); err != nil {
-		t.Fatal(err)
-	}
-	for _, file := range []string{"kek", "operator.token"} {
-		raw, err := os.ReadFile(filepath.Join(in.dataDir, file))
-		if err != nil {
-			t.Fatal(err)
-		}
-		if err := os.WriteFile(filepath.Join(second.dataDir, file), raw, 0o600); err != nil {
-			t.Fatal(err)
-		}
-	}
-	second.startControlPlane(etcd)
+	second := in.sibling(etcd)
 	p := second.addProxy()
 	if got := second.must("status"); strings.Count(got, "\n") < 6 || !strings.Contains(got, "leader") {
 		t.Errorf("status of two replicas and three proxies:\n%s", got)

@@ -20,6 +20,10 @@ func TestMain(m *testing.M) {
 		fmt.Println("end-to-end tests are skipped with -short")
 		os.Exit(0)
 	}
+	// Those that run side by side wait for processes, timers and leases; what they need of the machine is little.
+	if f := flag.Lookup("test.parallel"); f.Value.String() == f.DefValue {
+		_ = flag.Set("test.parallel", "16")
+	}
 	os.Exit(run(m))
 }
 

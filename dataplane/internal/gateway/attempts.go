@@ -1,6 +1,7 @@
 package gateway
 
 import (
+	"math"
 	"math/rand/v2"
 	"time"
 
@@ -110,7 +111,8 @@ func (x *exchange) exhausted() *fault.Error {
 	if last.refusal != nil {
 		return last.refusal
 	}
-	if last.answer != nil && last.tellClient() {
+	// Where all accounts were known to be down before it came, that is the news, and not what the last of them said.
+	if last.answer != nil && last.tellClient() && (last.verdict.Pass || !x.outcome.Panicked) {
 		x.answerFailure(last)
 		return nil
 	}
@@ -131,6 +133,9 @@ func (x *exchange) exhausted() *fault.Error {
 	x.g.health.Count(health.Unavailable, 1)
 	return f.WithRetryAfter(retryAfter)
 }
+
+// untilSomebodyActs is what clients are told where time alone brings no account back: somebody may act, and they shall see.
+const untilSomebodyActs = 5 * time.Minute
 
 // farAway is from which wait on a client should not try again by itself.
 const farAway = time.Minute
@@ -171,7 +176,11 @@ func (x *exchange) readyIn() time.Duration {
 	if x.pool == nil {
 		return time.Second
 	}
-	wait := time.Duration(route.ReadyAt(x.pool)-x.g.now().UnixMilli()) * time.Millisecond
+	at := route.ReadyAt(x.pool)
+	if at == math.MaxInt64 {
+		return untilSomebodyActs
+	}
+	wait := time.Duration(at-x.g.now().UnixMilli()) * time.Millisecond
 	if wait < time.Second {
 		return time.Second
 	}

@@ -1,6 +1,11 @@
 package route
 
-import "fairway/dataplane/internal/snapshot"
+import (
+	"math"
+
+	"fairway/dataplane/internal/snapshot"
+	"fairway/pkg/breaker"
+)
 
 const (
 	// calm is how many attempts an account may have under way before the others' rest is disturbed for its sake.
@@ -45,7 +50,8 @@ func panicPick(p *snapshot.Pool, a *Ask) (*snapshot.Candidate, Reason) {
 				c := &r.Candidates[j]
 				why := against(c, a)
 				if why == Resting && !a.Group.NoPanic || why == Chosen {
-					if u := c.Cell.CooldownUntil.Load(); best == nil || u < until {
+					u := restUntil(c, a.NowMS)
+					if best == nil || u < until || u == until && c.Cell.InFlight.Load() < best.Cell.InFlight.Load() {
 						best, until = c, u
 					}
 					continue
@@ -64,6 +70,16 @@ func panicPick(p *snapshot.Pool, a *Ask) (*snapshot.Candidate, Reason) {
 		}
 	}
 	return nil, reason
+}
+
+// restUntil is when c's rest ends, for comparison: after now while it rests. One that is half open comes last, as somebody
+// tries it already.
+func restUntil(c *snapshot.Candidate, nowMS int64) int64 {
+	until := c.Cell.CooldownUntil.Load()
+	if v := c.Account.Verdict; until == math.MaxInt64 && v != nil && v.State == breaker.Open && v.UntilMS != 0 {
+		return max(v.UntilMS, nowMS+1)
+	}
+	return until
 }
 
 // against is what speaks against c; Chosen = nothing.
@@ -102,18 +118,33 @@ func worse(a, b Reason) Reason {
 	return a
 }
 
-// ReadyAt is the time (unix ms) at which the first of the pool's accounts can be used again; past or now when one can.
-// It looks at every account: for error answers, not for the hot path.
+// ReadyAt is the time (unix ms) at which the first of the pool's accounts can be used again; past or now when one can, and
+// math.MaxInt64 when that is nothing that time brings. It looks at every account: for error answers, not for the hot path.
 func ReadyAt(p *snapshot.Pool) int64 {
 	first, found := int64(0), false
 	for i := range p.Tiers {
 		for _, r := range p.Tiers[i].Rosters {
 			for j := range r.Candidates {
-				if at := r.Candidates[j].Cell.ReadyAt(); !found || at < first {
+				if at := readyAt(&r.Candidates[j]); !found || at < first {
 					first, found = at, true
 				}
 			}
 		}
 	}
 	return first
+}
+
+// readyAt is when c can be used again. A verdict keeps it out for good as far as draws can tell; the verdict itself knows
+// when it is tried again.
+func readyAt(c *snapshot.Candidate) int64 {
+	cool, held := c.Cell.CooldownUntil.Load(), c.Cell.HeldUntil.Load()
+	if v := c.Account.Verdict; cool == math.MaxInt64 && v != nil {
+		switch {
+		case v.State == breaker.HalfOpen:
+			cool = 0 // whoever may try it does so now
+		case v.UntilMS != 0:
+			cool = v.UntilMS
+		}
+	}
+	return max(cool, held)
 }

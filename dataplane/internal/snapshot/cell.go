@@ -61,14 +61,18 @@ func (c *Cell) Hold(untilMS int64) { raise(&c.HeldUntil, untilMS) }
 // ReadyAt is the time (unix ms) from which nothing keeps requests from the account; 0 or past = now.
 func (c *Cell) ReadyAt() int64 { return max(c.CooldownUntil.Load(), c.HeldUntil.Load()) }
 
-// judge puts the account where a verdict says, whatever was held against it before.
+// judge puts the account where a verdict says, whatever was held against it before; only what its provider asked for stands as
+// long as the account is not well.
 func (c *Cell) judge(v *Verdict) {
-	c.forgive()
 	switch {
 	case v == nil || v.State == breaker.Closed:
+		c.forgive()
 	case v.State == breaker.Disabled:
+		c.forgive()
 		c.Hold(math.MaxInt64)
 	default:
+		c.Failures.Store(0)
+		c.HeldUntil.CompareAndSwap(math.MaxInt64, 0) // it was disabled
 		// Not until the verdict's end: from then on one probe at a time tries it, and the next verdict says how that went.
 		c.Cool(math.MaxInt64)
 	}

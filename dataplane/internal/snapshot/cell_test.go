@@ -1,9 +1,11 @@
 package snapshot
 
 import (
+	"math"
 	"testing"
 	"unsafe"
 
+	"fairway/pkg/breaker"
 	syncv1 "fairway/pkg/gen/fairway/sync/v1"
 )
 
@@ -34,6 +36,33 @@ func TestCellNeverShortens(t *testing.T) {
 	c.Hold(3)
 	if c.CooldownUntil.Load() != 10 || c.HeldUntil.Load() != 7 || c.ReadyAt() != 10 {
 		t.Errorf("cooldown %d, held %d, ready %d; want 10, 7, 10", c.CooldownUntil.Load(), c.HeldUntil.Load(), c.ReadyAt())
+	}
+}
+
+// TestVerdictsKeepToWhatProvidersAskedFor: only an account that is well again is forgiven a rest that its provider ordered.
+func TestVerdictsKeepToWhatProvidersAskedFor(t *testing.T) {
+	tests := []struct {
+		name string
+		held int64
+		next *Verdict
+		want int64
+	}{
+		{"open", 70, &Verdict{State: breaker.Open, UntilMS: 50}, 70},
+		{"half open", 70, &Verdict{State: breaker.HalfOpen}, 70},
+		{"disabled", 70, &Verdict{State: breaker.Disabled}, math.MaxInt64},
+		{"no more disabled", math.MaxInt64, &Verdict{State: breaker.Open, UntilMS: 50}, 0},
+		{"closed", 70, &Verdict{State: breaker.Closed}, 0},
+		{"none", math.MaxInt64, nil, 0},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			var c Cell
+			c.Hold(tt.held)
+			c.judge(tt.next)
+			if got := c.HeldUntil.Load(); got != tt.want {
+				t.Errorf("held until %d, want %d", got, tt.want)
+			}
+		})
 	}
 }
 
