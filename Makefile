@@ -16,6 +16,7 @@ export CGO_ENABLED := 0
 # The race detector needs cgo and a C compiler; without one the tests still run.
 GOTEST := $(if $(shell command -v $${CC:-gcc} 2>/dev/null),CGO_ENABLED=1 go test -race,go test)
 FUZZTIME ?= 2s
+FUZZROUND ?= 0
 
 .DEFAULT_GOAL := help
 .PHONY: help build test short lint generate drift breaking fuzz e2e e2e-node demo bench soak sim hangups microbench rules docs clean
@@ -27,8 +28,10 @@ build: ## bin/fairway and bin/fairway-dataplane, static, version stamped
 	go build -ldflags '$(LDFLAGS)' -o bin/fairway .
 	go build -ldflags '$(LDFLAGS)' -o bin/fairway-dataplane ./dataplane/cmd/fairway-dataplane
 
+# The end-to-end tests mostly wait; so they start first, beside as many others as there are processors.
 test: ## everything: unit, in-process and end-to-end tests with real processes
-	$(GOTEST) -count=1 -timeout 10m ./...
+	$(GOTEST) -count=1 -timeout 15m -p $$(($$(getconf _NPROCESSORS_ONLN) + 1)) ./deploy/e2e ./...
+	go test -count=1 -timeout 5m ./dataplane/internal/sim
 
 short: ## what runs without starting processes, quickly
 	go test -short -timeout 5m ./...
@@ -96,9 +99,13 @@ breaking: $(BUF) .build/protovalidate ## fail when the contract breaks for what 
 	cp -r .build/protovalidate .build/base/.build/ && $(BUF) breaking --against .build/base
 
 # At the end of its time Go's fuzzer may fail with its own deadline and no input at all: that alone is tried again.
-fuzz: ## every fuzz target for FUZZTIME (2s)
-	@set -e; mkdir -p .build/fuzz; out=$(CURDIR)/.build/fuzz/out; \
-	for dir in $$(git ls-files '*_test.go' | xargs grep -l '^func Fuzz' | xargs -n1 dirname | sort -u); do \
+# A round begins with another package each day, so that one which FUZZROUND cuts short comes to all of them in turn.
+fuzz: ## every fuzz target for FUZZTIME (2s); no package is begun after FUZZROUND seconds (0 = all are)
+	@set -e; mkdir -p .build/fuzz; out=$(CURDIR)/.build/fuzz/out; began=$$(date +%s); \
+	dirs=$$(git ls-files '*_test.go' | xargs grep -l '^func Fuzz' | xargs -n1 dirname | sort -u); \
+	n=$$(echo "$$dirs" | wc -l); first=$$(( $$(date +%s) / 86400 % n + 1 )); \
+	for dir in $$(echo "$$dirs" | tail -n +$$first) $$(echo "$$dirs" | head -n $$((first - 1))); do \
+	  if [ $(FUZZROUND) -gt 0 ] && [ $$(( $$(date +%s) - began )) -gt $(FUZZROUND) ]; then echo "the round ends before ./$$dir"; break; fi; \
 	  go test -c -fuzz=. -o .build/fuzz/fuzz.test ./$$dir; \
 	  for t in $$(cat $$dir/*_test.go | sed -n 's/^func \(Fuzz[A-Za-z0-9_]*\).*/\1/p'); do \
 	    for try in 1 2 3; do \

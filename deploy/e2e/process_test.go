@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"math/rand/v2"
 	"net"
 	"net/http"
 	"os"
@@ -112,20 +113,32 @@ func (p *process) stop() {
 	}
 }
 
-// freePorts returns n loopback addresses that nobody listens on. Between this and a process's own listening somebody
-// could take one; on a machine that only tests, nobody does.
+// handedOut are the ports that tests of this process got; nobody gets one twice.
+var handedOut sync.Map
+
+// freePorts finds addresses that nobody listens on. They lie below the ports that the system gives to connections, which
+// could take one before its process listens.
 func freePorts(t testing.TB, n int) []string {
 	t.Helper()
-	addrs := make([]string, n)
-	for i := range addrs {
-		ln, err := net.Listen("tcp", "127.0.0.1:0")
-		if err != nil {
-			t.Fatal(err)
+	const low, high = 12_000, 32_000
+	addrs := make([]string, 0, n)
+	for range 10_000 {
+		if len(addrs) == n {
+			return addrs
 		}
-		defer ln.Close()
-		addrs[i] = ln.Addr().String()
+		port := low + rand.IntN(high-low)
+		if _, taken := handedOut.LoadOrStore(port, true); taken {
+			continue
+		}
+		ln, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", port))
+		if err != nil {
+			continue
+		}
+		_ = ln.Close()
+		addrs = append(addrs, fmt.Sprintf("127.0.0.1:%d", port))
 	}
-	return addrs
+	t.Fatal("no free ports")
+	return nil
 }
 
 // eventually asks again and again until ok, and fails the test when it has waited long enough for anything.

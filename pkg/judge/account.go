@@ -14,6 +14,7 @@ type Account struct {
 	Provider           int32    // a resource.v1.Provider
 	Organization       string   // with Provider: whose limits it shares; "" = nobody's
 	Credential         string   // differs when the secret does: a hash or a version, never the secret
+	Token              string   // changes with each short-lived credential that the account's is exchanged for; "" = it is not
 	Models             []string // as clients name them
 	Groups             []string
 	Priority           int32 // of its channel: with each group, a tier
@@ -129,6 +130,13 @@ func (j *Judge) renew(a *account, m moment) {
 	}
 	a.breaker.Restore(breaker.Closed, "new_credential", j.time(m), time.Time{}, 0)
 	j.after(a, "its credential was replaced")
+}
+
+// refused says whether the account is disabled because its credential was refused: a token that was taken back is no reason
+// to refuse the next one.
+func (a *account) refused() bool {
+	state, reason, _, _, _ := a.breaker.Health()
+	return state == breaker.Disabled && reason == "credential"
 }
 
 // forgive forgets failures and rests.

@@ -56,3 +56,24 @@ func TestReportsOfAccountsToCome(t *testing.T) {
 		t.Errorf("%d reports are kept, want %d at most", len(l.early), maxEarly)
 	}
 }
+
+// A token that was taken back disables its account; the next one brings it back, and routine renewals change nothing.
+func TestTokensThatWereTakenBack(t *testing.T) {
+	for _, tc := range []struct {
+		reason string
+		want   breaker.State
+	}{{"credential", breaker.Closed}, {"quota", breaker.Disabled}} {
+		accounts := some(1)
+		accounts[0].Token = "1"
+		l := newLab(t, accounts...)
+		l.deltas("p", &syncv1.AccountDelta{AccountId: "a0", Disabled: true, RestReason: tc.reason,
+			Faults: []*syncv1.FaultCount{{Reason: tc.reason, Count: 1, Unhealthy: true}}})
+		l.tick()
+		l.want("a0", breaker.Disabled, tc.reason)
+		accounts[0].Token = "2"
+		l.Configure(breaker.Defaults(), accounts, l.clock)
+		if state := l.accounts["a0"].breaker.State(); state != tc.want {
+			t.Errorf("%s, and a new token: %v, want %v", tc.reason, state, tc.want)
+		}
+	}
+}

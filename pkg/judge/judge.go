@@ -180,6 +180,9 @@ func (j *Judge) Configure(rules breaker.Rules, accounts []Account, now time.Time
 		case a.Credential != c.Credential:
 			a.Account = *c
 			j.renew(a, m)
+		case a.Token != c.Token && a.refused():
+			a.Account = *c
+			j.renew(a, m)
 		default:
 			woken := a.Disabled && !c.Disabled
 			a.Account = *c

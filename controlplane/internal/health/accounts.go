@@ -53,6 +53,9 @@ func (r *roster) read(s *model.State, verdict func(id string) *resourcev1.Accoun
 		}
 		m.read = r.reads
 		m.judged.Verdict = verdict(id)
+		if c := model.CredentialOf(s, a); c != nil {
+			m.judged.Token = c.GetMetadata().GetEtag()
+		}
 		list = append(list, m.judged)
 	}
 	maps.DeleteFunc(r.made, func(_ string, m *made) bool { return m.read != r.reads })

@@ -32,7 +32,7 @@ func (b *inbox) put(next *model.State, changes []model.Change) {
 	urgent := false
 	for _, c := range changes {
 		switch c.Kind {
-		case model.KindAccount, model.KindChannel, model.KindSettings:
+		case model.KindAccount, model.KindCredential, model.KindChannel, model.KindSettings:
 			b.accounts, urgent = true, true
 		case model.KindVerdict:
 			b.verdicts, urgent = append(b.verdicts, c), true

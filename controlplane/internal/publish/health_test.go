@@ -412,8 +412,12 @@ func TestFindDecision(t *testing.T) {
 		stop := answering(connect(t, p.at.address, ca.proxy(t, fmt.Sprintf("p%d", i)), newProxyState(), "boot"), p.answer)
 		defer stop()
 	}
-	first.settled(t, revision)
-	second.settled(t, revision)
+	for _, r := range []*replica{first, second} {
+		for len(r.fleet.newest()) < 2 { // settled asks only of those who are there
+			time.Sleep(time.Millisecond)
+		}
+		r.settled(t, revision)
+	}
 	for name, r := range map[string]*replica{"here": second, "at another replica": first} {
 		t.Run(name, func(t *testing.T) {
 			got, err := r.FindDecision(t.Context(), "req-1")

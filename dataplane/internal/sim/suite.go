@@ -18,7 +18,6 @@ type Case struct {
 	Setup Setup
 	Bars  func(*Result) []Bar // nil = nothing is
 	Quick bool                // it is part of the tests
-	Core  bool                // also where those are slow
 }
 
 // Bar is what is asked of a run, and what it came to. Shares are in percent.
@@ -67,8 +66,7 @@ func choosing(name, question string, even bool) Study {
 		if even || strategy != resourcev1.Strategy_STRATEGY_LEAST_RECENT {
 			c.Bars = overCapacity
 		}
-		c.Core = !even && strategy == resourcev1.Strategy_STRATEGY_BALANCED
-		c.Quick = c.Core || even && strategy != resourcev1.Strategy_STRATEGY_LOWEST_COST
+		c.Quick = !even && strategy == resourcev1.Strategy_STRATEGY_BALANCED || even && strategy != resourcev1.Strategy_STRATEGY_LOWEST_COST
 		s.Cases = append(s.Cases, c)
 	}
 	for _, rival := range []Rival{RoundRobin, PlainRandom, ArgMin} {
@@ -151,7 +149,7 @@ func failures() Study {
 		{"3 in 10 fail", Flaky, false, 15, false, false},
 		{"first byte takes 8 times as long", Sluggish, false, 70, false, false},
 	} {
-		c := Case{Quick: way.quick, Core: way.mode == Errs && !way.breaks, Setup: Setup{
+		c := Case{Quick: way.quick, Setup: Setup{
 			Name: way.name, Warm: settled, Length: 40 * time.Second, Watch: []int{victim},
 			Script: func(w *World) { w.At(seconds(5), func() { w.Set(way.mode, way.breaks, victim) }) },
 		}}
@@ -176,7 +174,7 @@ func failures() Study {
 
 // returns has an account come back, or come for the first time.
 func returns() Study {
-	back := Case{Quick: true, Core: true, Setup: Setup{
+	back := Case{Quick: true, Setup: Setup{
 		Name: "recovered while it rested", Open: seconds(30), Warm: settled, Length: seconds(200), Watch: []int{victim},
 		Script: func(w *World) {
 			w.At(seconds(5), func() { w.Set(Errs, false, victim) })
@@ -192,7 +190,7 @@ func returns() Study {
 			{What: "failed requests since it is well", Got: 100 * r.FailedIn(25, r.length), Limit: 0.01, Unit: "%"},
 		}
 	}
-	fresh := Case{Quick: true, Core: true, Setup: Setup{
+	fresh := Case{Quick: true, Setup: Setup{
 		Name: "new account", Warm: settled, Length: seconds(160), New: []int{victim},
 		Script: func(w *World) { w.At(seconds(5), func() { w.Add(victim) }) },
 	}}

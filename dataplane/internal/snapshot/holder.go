@@ -13,6 +13,7 @@ type Holder struct {
 	newest    atomic.Int64
 	connected atomic.Bool
 	confirmed atomic.Int64 // unix ms when the control plane last said that the snapshot is current; 0 = never
+	waits     atomic.Uint64
 
 	mu      sync.Mutex
 	news    chan struct{}      // closed and renewed with each new snapshot

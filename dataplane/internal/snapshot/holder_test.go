@@ -110,6 +110,9 @@ func TestMissIsBoundedSharedAndRemembered(t *testing.T) {
 		if took := miss("y"); took != missBound {
 			t.Errorf("another cause took %v, want %v", took, missBound)
 		}
+		if n := h.Waits(); n != 101 {
+			t.Errorf("%d misses waited, want 101", n)
+		}
 		h.Publish(at("L", 2), time.Now())
 		if took := miss("x"); took != missBound {
 			t.Errorf("after a newer revision the cause took %v, want %v", took, missBound)

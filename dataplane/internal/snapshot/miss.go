@@ -30,6 +30,7 @@ func (h *Holder) Miss(ctx context.Context, after *Snapshot, cause string, found 
 	if w == nil {
 		return s, s != after && found(s)
 	}
+	h.waits.Add(1)
 	timer := time.NewTimer(time.Until(w.ends))
 	defer timer.Stop()
 	for {
@@ -52,6 +53,9 @@ func (h *Holder) Miss(ctx context.Context, after *Snapshot, cause string, found 
 		}
 	}
 }
+
+// Waits is how many misses waited for news; the others were answered at once.
+func (h *Holder) Waits() uint64 { return h.waits.Load() }
 
 // join enters the wait for a cause. A nil window means that there is nothing to wait for.
 func (h *Holder) join(after *Snapshot, cause string, found func(*Snapshot) bool) (*Snapshot, <-chan struct{}, *window) {

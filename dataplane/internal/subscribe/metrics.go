@@ -41,6 +41,9 @@ func newMetrics(reg prometheus.Registerer, h *snapshot.Holder, expiry func() tim
 		}
 		return math.NaN()
 	})
+	f.NewCounterFunc(prometheus.CounterOpts{
+		Name: "fairway_miss_waits_total", Help: "Requests that waited for news of what their snapshot lacked; other misses were answered at once.",
+	}, func() float64 { return float64(h.Waits()) })
 	f.NewGaugeFunc(prometheus.GaugeOpts{
 		Name: "fairway_sync_certificate_expiry_timestamp_seconds", Help: "When this proxy's certificate ends; 0 = it has none.",
 	}, func() float64 {
