@@ -13,7 +13,6 @@ package health
 
 import (
 	"context"
-	"fmt"
 	"log/slog"
 	"math/rand/v2"
 	"strconv"
@@ -178,23 +177,7 @@ func (h *Health) View(ctx context.Context) (*adminv1.FleetHealth, error) {
 }
 
 // NotLeaderError is the error of a replica that does not lead.
-type NotLeaderError struct {
-	Address string // the leader's sync listener; empty = not known
-}
-
-// Error names the leader.
-func (e *NotLeaderError) Error() string {
-	if e.Address == "" {
-		return "not the leader, which is not known now"
-	}
-	return fmt.Sprintf("not the leader, which is %s", e.Address)
-}
-
-// LeaderSyncAddress returns where the leader's sync listener is; empty = not known.
-func (e *NotLeaderError) LeaderSyncAddress() string { return e.Address }
-
-// Unwrap gives it the kind of an operation that the current state forbids.
-func (e *NotLeaderError) Unwrap() error { return fault.New(fault.Stale, "%s", e.Error()) }
+type NotLeaderError = store.NotLeaderError
 
 func (h *Health) notLeader(ctx context.Context) error {
 	address, _ := h.leader(ctx)

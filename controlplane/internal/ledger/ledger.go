@@ -13,7 +13,6 @@ package ledger
 
 import (
 	"context"
-	"fmt"
 	"log/slog"
 	"sync"
 	"time"
@@ -237,23 +236,7 @@ func checkBatch(bootID string, first uint64, n int) error {
 }
 
 // NotLeaderError is the error of a Report to a replica that keeps no books.
-type NotLeaderError struct {
-	Address string // the leader's sync listener; empty = not known
-}
-
-// Error names the leader.
-func (e *NotLeaderError) Error() string {
-	if e.Address == "" {
-		return "not the leader, which is not known now"
-	}
-	return fmt.Sprintf("not the leader, which is %s", e.Address)
-}
-
-// LeaderSyncAddress returns where the leader's sync listener is; empty = not known.
-func (e *NotLeaderError) LeaderSyncAddress() string { return e.Address }
-
-// Unwrap gives it the kind of an operation that the current state forbids.
-func (e *NotLeaderError) Unwrap() error { return fault.New(fault.Stale, "%s", e.Error()) }
+type NotLeaderError = store.NotLeaderError
 
 func (l *Ledger) notLeader(ctx context.Context) error {
 	address, _ := l.o.Leader(ctx)
