@@ -10,6 +10,7 @@ import (
 	_ "buf.build/gen/go/bufbuild/protovalidate/protocolbuffers/go/buf/validate"
 	protoreflect "google.golang.org/protobuf/reflect/protoreflect"
 	protoimpl "google.golang.org/protobuf/runtime/protoimpl"
+	durationpb "google.golang.org/protobuf/types/known/durationpb"
 	reflect "reflect"
 	sync "sync"
 	unsafe "unsafe"
@@ -22,17 +23,352 @@ const (
 	_ = protoimpl.EnforceVersion(protoimpl.MaxVersion - 20)
 )
 
-// LeaseRequest asks for shares of limits. Reserved: the server answers UNIMPLEMENTED until limits are built.
+// LimitScope says whose limit it is.
+type LimitScope int32
+
+const (
+	LimitScope_LIMIT_SCOPE_UNSPECIFIED LimitScope = 0
+	LimitScope_LIMIT_SCOPE_KEY         LimitScope = 1
+	LimitScope_LIMIT_SCOPE_GROUP       LimitScope = 2
+	LimitScope_LIMIT_SCOPE_TENANT      LimitScope = 3
+)
+
+// Enum value maps for LimitScope.
+var (
+	LimitScope_name = map[int32]string{
+		0: "LIMIT_SCOPE_UNSPECIFIED",
+		1: "LIMIT_SCOPE_KEY",
+		2: "LIMIT_SCOPE_GROUP",
+		3: "LIMIT_SCOPE_TENANT",
+	}
+	LimitScope_value = map[string]int32{
+		"LIMIT_SCOPE_UNSPECIFIED": 0,
+		"LIMIT_SCOPE_KEY":         1,
+		"LIMIT_SCOPE_GROUP":       2,
+		"LIMIT_SCOPE_TENANT":      3,
+	}
+)
+
+func (x LimitScope) Enum() *LimitScope {
+	p := new(LimitScope)
+	*p = x
+	return p
+}
+
+func (x LimitScope) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (LimitScope) Descriptor() protoreflect.EnumDescriptor {
+	return file_fairway_sync_v1_lease_proto_enumTypes[0].Descriptor()
+}
+
+func (LimitScope) Type() protoreflect.EnumType {
+	return &file_fairway_sync_v1_lease_proto_enumTypes[0]
+}
+
+func (x LimitScope) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use LimitScope.Descriptor instead.
+func (LimitScope) EnumDescriptor() ([]byte, []int) {
+	return file_fairway_sync_v1_lease_proto_rawDescGZIP(), []int{0}
+}
+
+// LimitWhat says what a credit is.
+type LimitWhat int32
+
+const (
+	LimitWhat_LIMIT_WHAT_UNSPECIFIED LimitWhat = 0
+	// One request.
+	LimitWhat_LIMIT_WHAT_REQUESTS LimitWhat = 1
+	// One token.
+	LimitWhat_LIMIT_WHAT_TOKENS LimitWhat = 2
+	// A slot: one request under way. It comes back when the request ends.
+	LimitWhat_LIMIT_WHAT_CONCURRENCY LimitWhat = 3
+	// One nano-USD.
+	LimitWhat_LIMIT_WHAT_COST LimitWhat = 4
+)
+
+// Enum value maps for LimitWhat.
+var (
+	LimitWhat_name = map[int32]string{
+		0: "LIMIT_WHAT_UNSPECIFIED",
+		1: "LIMIT_WHAT_REQUESTS",
+		2: "LIMIT_WHAT_TOKENS",
+		3: "LIMIT_WHAT_CONCURRENCY",
+		4: "LIMIT_WHAT_COST",
+	}
+	LimitWhat_value = map[string]int32{
+		"LIMIT_WHAT_UNSPECIFIED": 0,
+		"LIMIT_WHAT_REQUESTS":    1,
+		"LIMIT_WHAT_TOKENS":      2,
+		"LIMIT_WHAT_CONCURRENCY": 3,
+		"LIMIT_WHAT_COST":        4,
+	}
+)
+
+func (x LimitWhat) Enum() *LimitWhat {
+	p := new(LimitWhat)
+	*p = x
+	return p
+}
+
+func (x LimitWhat) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (LimitWhat) Descriptor() protoreflect.EnumDescriptor {
+	return file_fairway_sync_v1_lease_proto_enumTypes[1].Descriptor()
+}
+
+func (LimitWhat) Type() protoreflect.EnumType {
+	return &file_fairway_sync_v1_lease_proto_enumTypes[1]
+}
+
+func (x LimitWhat) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use LimitWhat.Descriptor instead.
+func (LimitWhat) EnumDescriptor() ([]byte, []int) {
+	return file_fairway_sync_v1_lease_proto_rawDescGZIP(), []int{1}
+}
+
+// LimitPeriod says how long a limit's windows are.
+type LimitPeriod int32
+
+const (
+	LimitPeriod_LIMIT_PERIOD_UNSPECIFIED LimitPeriod = 0
+	LimitPeriod_LIMIT_PERIOD_MINUTE      LimitPeriod = 1
+	// A day, a week from Monday and a month of the calendar, in the limit's time zone.
+	LimitPeriod_LIMIT_PERIOD_DAY   LimitPeriod = 2
+	LimitPeriod_LIMIT_PERIOD_WEEK  LimitPeriod = 3
+	LimitPeriod_LIMIT_PERIOD_MONTH LimitPeriod = 4
+	// One window that never ends.
+	LimitPeriod_LIMIT_PERIOD_TOTAL LimitPeriod = 5
+	// Whatever the last rolling_minutes are; its windows are slices of that.
+	LimitPeriod_LIMIT_PERIOD_ROLLING LimitPeriod = 6
+	// No window, for slots.
+	LimitPeriod_LIMIT_PERIOD_NONE LimitPeriod = 7
+)
+
+// Enum value maps for LimitPeriod.
+var (
+	LimitPeriod_name = map[int32]string{
+		0: "LIMIT_PERIOD_UNSPECIFIED",
+		1: "LIMIT_PERIOD_MINUTE",
+		2: "LIMIT_PERIOD_DAY",
+		3: "LIMIT_PERIOD_WEEK",
+		4: "LIMIT_PERIOD_MONTH",
+		5: "LIMIT_PERIOD_TOTAL",
+		6: "LIMIT_PERIOD_ROLLING",
+		7: "LIMIT_PERIOD_NONE",
+	}
+	LimitPeriod_value = map[string]int32{
+		"LIMIT_PERIOD_UNSPECIFIED": 0,
+		"LIMIT_PERIOD_MINUTE":      1,
+		"LIMIT_PERIOD_DAY":         2,
+		"LIMIT_PERIOD_WEEK":        3,
+		"LIMIT_PERIOD_MONTH":       4,
+		"LIMIT_PERIOD_TOTAL":       5,
+		"LIMIT_PERIOD_ROLLING":     6,
+		"LIMIT_PERIOD_NONE":        7,
+	}
+)
+
+func (x LimitPeriod) Enum() *LimitPeriod {
+	p := new(LimitPeriod)
+	*p = x
+	return p
+}
+
+func (x LimitPeriod) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (LimitPeriod) Descriptor() protoreflect.EnumDescriptor {
+	return file_fairway_sync_v1_lease_proto_enumTypes[2].Descriptor()
+}
+
+func (LimitPeriod) Type() protoreflect.EnumType {
+	return &file_fairway_sync_v1_lease_proto_enumTypes[2]
+}
+
+func (x LimitPeriod) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use LimitPeriod.Descriptor instead.
+func (LimitPeriod) EnumDescriptor() ([]byte, []int) {
+	return file_fairway_sync_v1_lease_proto_rawDescGZIP(), []int{2}
+}
+
+// GrantState says what an amount means that is lower than was wanted.
+type GrantState int32
+
+const (
+	GrantState_GRANT_STATE_UNSPECIFIED GrantState = 0
+	// The limit is what it is: nothing left, or not more for this proxy now.
+	GrantState_GRANT_STATE_OPEN GrantState = 1
+	// The leader cannot tell yet: it is new, or reads the books. What is held is good.
+	GrantState_GRANT_STATE_WAIT GrantState = 2
+	// The leader knows of no such limit, or not yet.
+	GrantState_GRANT_STATE_UNKNOWN GrantState = 3
+	// The window is over: the holding is to be forgotten, once its last use was told.
+	GrantState_GRANT_STATE_OVER GrantState = 4
+)
+
+// Enum value maps for GrantState.
+var (
+	GrantState_name = map[int32]string{
+		0: "GRANT_STATE_UNSPECIFIED",
+		1: "GRANT_STATE_OPEN",
+		2: "GRANT_STATE_WAIT",
+		3: "GRANT_STATE_UNKNOWN",
+		4: "GRANT_STATE_OVER",
+	}
+	GrantState_value = map[string]int32{
+		"GRANT_STATE_UNSPECIFIED": 0,
+		"GRANT_STATE_OPEN":        1,
+		"GRANT_STATE_WAIT":        2,
+		"GRANT_STATE_UNKNOWN":     3,
+		"GRANT_STATE_OVER":        4,
+	}
+)
+
+func (x GrantState) Enum() *GrantState {
+	p := new(GrantState)
+	*p = x
+	return p
+}
+
+func (x GrantState) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (GrantState) Descriptor() protoreflect.EnumDescriptor {
+	return file_fairway_sync_v1_lease_proto_enumTypes[3].Descriptor()
+}
+
+func (GrantState) Type() protoreflect.EnumType {
+	return &file_fairway_sync_v1_lease_proto_enumTypes[3]
+}
+
+func (x GrantState) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use GrantState.Descriptor instead.
+func (GrantState) EnumDescriptor() ([]byte, []int) {
+	return file_fairway_sync_v1_lease_proto_rawDescGZIP(), []int{3}
+}
+
+// LimitRef names a limit. How high it is, proxies know from their state.
+type LimitRef struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Scope LimitScope             `protobuf:"varint,1,opt,name=scope,proto3,enum=fairway.sync.v1.LimitScope" json:"scope,omitempty"`
+	// Of the key or group; the name of a tenant.
+	Id     string      `protobuf:"bytes,2,opt,name=id,proto3" json:"id,omitempty"`
+	What   LimitWhat   `protobuf:"varint,3,opt,name=what,proto3,enum=fairway.sync.v1.LimitWhat" json:"what,omitempty"`
+	Period LimitPeriod `protobuf:"varint,4,opt,name=period,proto3,enum=fairway.sync.v1.LimitPeriod" json:"period,omitempty"`
+	// With LIMIT_PERIOD_ROLLING only.
+	RollingMinutes uint32 `protobuf:"varint,5,opt,name=rolling_minutes,json=rollingMinutes,proto3" json:"rolling_minutes,omitempty"`
+	unknownFields  protoimpl.UnknownFields
+	sizeCache      protoimpl.SizeCache
+}
+
+func (x *LimitRef) Reset() {
+	*x = LimitRef{}
+	mi := &file_fairway_sync_v1_lease_proto_msgTypes[0]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *LimitRef) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*LimitRef) ProtoMessage() {}
+
+func (x *LimitRef) ProtoReflect() protoreflect.Message {
+	mi := &file_fairway_sync_v1_lease_proto_msgTypes[0]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use LimitRef.ProtoReflect.Descriptor instead.
+func (*LimitRef) Descriptor() ([]byte, []int) {
+	return file_fairway_sync_v1_lease_proto_rawDescGZIP(), []int{0}
+}
+
+func (x *LimitRef) GetScope() LimitScope {
+	if x != nil {
+		return x.Scope
+	}
+	return LimitScope_LIMIT_SCOPE_UNSPECIFIED
+}
+
+func (x *LimitRef) GetId() string {
+	if x != nil {
+		return x.Id
+	}
+	return ""
+}
+
+func (x *LimitRef) GetWhat() LimitWhat {
+	if x != nil {
+		return x.What
+	}
+	return LimitWhat_LIMIT_WHAT_UNSPECIFIED
+}
+
+func (x *LimitRef) GetPeriod() LimitPeriod {
+	if x != nil {
+		return x.Period
+	}
+	return LimitPeriod_LIMIT_PERIOD_UNSPECIFIED
+}
+
+func (x *LimitRef) GetRollingMinutes() uint32 {
+	if x != nil {
+		return x.RollingMinutes
+	}
+	return 0
+}
+
+// LeaseRequest tells what a proxy holds, used and wants. Each that is answered renews all leases of the boot.
 type LeaseRequest struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	BootId        string                 `protobuf:"bytes,1,opt,name=boot_id,json=bootId,proto3" json:"boot_id,omitempty"`
+	state  protoimpl.MessageState `protogen:"open.v1"`
+	BootId string                 `protobuf:"bytes,1,opt,name=boot_id,json=bootId,proto3" json:"boot_id,omitempty"`
+	// Counted by each boot, one by one from 1, over all its streams and leaders. One that is not newer than the last is
+	// dropped; a gap is answered with declare.
+	Sequence uint64 `protobuf:"varint,2,opt,name=sequence,proto3" json:"sequence,omitempty"`
+	// The newest that the boot has heard of; 0 = none. A leader of an older one knows by it that its time is over.
+	Term int64 `protobuf:"varint,3,opt,name=term,proto3" json:"term,omitempty"`
+	// These are all holdings there are: what is not named is not held, and not used. The first request of each stream and
+	// the one after declare are full. Answers to requests before the newest full one must be ignored.
+	Full bool `protobuf:"varint,4,opt,name=full,proto3" json:"full,omitempty"`
+	// The next request continues this one: a full one in pieces, of which only the first says full. Only the last is
+	// answered.
+	More     bool       `protobuf:"varint,5,opt,name=more,proto3" json:"more,omitempty"`
+	Holdings []*Holding `protobuf:"bytes,6,rep,name=holdings,proto3" json:"holdings,omitempty"`
+	// The last request of the boot: it has no request under way and will serve none.
+	Leaving       bool `protobuf:"varint,7,opt,name=leaving,proto3" json:"leaving,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *LeaseRequest) Reset() {
 	*x = LeaseRequest{}
-	mi := &file_fairway_sync_v1_lease_proto_msgTypes[0]
+	mi := &file_fairway_sync_v1_lease_proto_msgTypes[1]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -44,7 +380,7 @@ func (x *LeaseRequest) String() string {
 func (*LeaseRequest) ProtoMessage() {}
 
 func (x *LeaseRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_fairway_sync_v1_lease_proto_msgTypes[0]
+	mi := &file_fairway_sync_v1_lease_proto_msgTypes[1]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -57,7 +393,7 @@ func (x *LeaseRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LeaseRequest.ProtoReflect.Descriptor instead.
 func (*LeaseRequest) Descriptor() ([]byte, []int) {
-	return file_fairway_sync_v1_lease_proto_rawDescGZIP(), []int{0}
+	return file_fairway_sync_v1_lease_proto_rawDescGZIP(), []int{1}
 }
 
 func (x *LeaseRequest) GetBootId() string {
@@ -67,15 +403,190 @@ func (x *LeaseRequest) GetBootId() string {
 	return ""
 }
 
+func (x *LeaseRequest) GetSequence() uint64 {
+	if x != nil {
+		return x.Sequence
+	}
+	return 0
+}
+
+func (x *LeaseRequest) GetTerm() int64 {
+	if x != nil {
+		return x.Term
+	}
+	return 0
+}
+
+func (x *LeaseRequest) GetFull() bool {
+	if x != nil {
+		return x.Full
+	}
+	return false
+}
+
+func (x *LeaseRequest) GetMore() bool {
+	if x != nil {
+		return x.More
+	}
+	return false
+}
+
+func (x *LeaseRequest) GetHoldings() []*Holding {
+	if x != nil {
+		return x.Holdings
+	}
+	return nil
+}
+
+func (x *LeaseRequest) GetLeaving() bool {
+	if x != nil {
+		return x.Leaving
+	}
+	return false
+}
+
+// Holding is what a boot has of one limit in one window.
+type Holding struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Limit *LimitRef              `protobuf:"bytes,1,opt,name=limit,proto3" json:"limit,omitempty"`
+	// As the leader numbered it; 0 = whichever is now, when nothing is held yet.
+	Window int64 `protobuf:"varint,2,opt,name=window,proto3" json:"window,omitempty"`
+	// Until the window ends, in full requests; absent = it does not end.
+	EndsIn *durationpb.Duration `protobuf:"bytes,3,opt,name=ends_in,json=endsIn,proto3" json:"ends_in,omitempty"`
+	// Credits granted so far, as the boot knows.
+	Granted int64 `protobuf:"varint,4,opt,name=granted,proto3" json:"granted,omitempty"`
+	// Credits given back so far. It never falls.
+	Returned int64 `protobuf:"varint,5,opt,name=returned,proto3" json:"returned,omitempty"`
+	// Credits taken so far, estimates of requests under way included; slots: requests under way. It may be above
+	// granted - returned, when requests turned out dearer than estimated.
+	Used int64 `protobuf:"varint,6,opt,name=used,proto3" json:"used,omitempty"`
+	// Of used, what is on the books for certain: usage records that were acknowledged. It never falls. 0 for limits that
+	// have no books: slots, and everything per minute.
+	Booked int64 `protobuf:"varint,7,opt,name=booked,proto3" json:"booked,omitempty"`
+	// Credits that the boot would like to hold unspent, by its recent demand. Those beyond it, it should give back.
+	Want int64 `protobuf:"varint,8,opt,name=want,proto3" json:"want,omitempty"`
+	// Fewer credits than that serve no request; 0 = 1.
+	Least         int64 `protobuf:"varint,9,opt,name=least,proto3" json:"least,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Holding) Reset() {
+	*x = Holding{}
+	mi := &file_fairway_sync_v1_lease_proto_msgTypes[2]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Holding) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Holding) ProtoMessage() {}
+
+func (x *Holding) ProtoReflect() protoreflect.Message {
+	mi := &file_fairway_sync_v1_lease_proto_msgTypes[2]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Holding.ProtoReflect.Descriptor instead.
+func (*Holding) Descriptor() ([]byte, []int) {
+	return file_fairway_sync_v1_lease_proto_rawDescGZIP(), []int{2}
+}
+
+func (x *Holding) GetLimit() *LimitRef {
+	if x != nil {
+		return x.Limit
+	}
+	return nil
+}
+
+func (x *Holding) GetWindow() int64 {
+	if x != nil {
+		return x.Window
+	}
+	return 0
+}
+
+func (x *Holding) GetEndsIn() *durationpb.Duration {
+	if x != nil {
+		return x.EndsIn
+	}
+	return nil
+}
+
+func (x *Holding) GetGranted() int64 {
+	if x != nil {
+		return x.Granted
+	}
+	return 0
+}
+
+func (x *Holding) GetReturned() int64 {
+	if x != nil {
+		return x.Returned
+	}
+	return 0
+}
+
+func (x *Holding) GetUsed() int64 {
+	if x != nil {
+		return x.Used
+	}
+	return 0
+}
+
+func (x *Holding) GetBooked() int64 {
+	if x != nil {
+		return x.Booked
+	}
+	return 0
+}
+
+func (x *Holding) GetWant() int64 {
+	if x != nil {
+		return x.Want
+	}
+	return 0
+}
+
+func (x *Holding) GetLeast() int64 {
+	if x != nil {
+		return x.Least
+	}
+	return 0
+}
+
+// LeaseResponse answers a request, with one Grant for each holding and more where the leader has something to say.
 type LeaseResponse struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Names the leadership; a later one is greater. Responses of an older one than known must be ignored.
+	Term int64 `protobuf:"varint,1,opt,name=term,proto3" json:"term,omitempty"`
+	// Of the request that this answers. When the leader speaks first, of the newest that it handled; ttl is absent then, and
+	// nothing is renewed.
+	Sequence uint64 `protobuf:"varint,2,opt,name=sequence,proto3" json:"sequence,omitempty"`
+	// The leader does not know the boot, or missed a request: the next request must be full. Nothing was renewed.
+	Declare bool `protobuf:"varint,3,opt,name=declare,proto3" json:"declare,omitempty"`
+	// How long credits may be spent from the sending of that request: of limits without books, and of those with.
+	Ttl       *durationpb.Duration `protobuf:"bytes,4,opt,name=ttl,proto3" json:"ttl,omitempty"`
+	BookedTtl *durationpb.Duration `protobuf:"bytes,5,opt,name=booked_ttl,json=bookedTtl,proto3" json:"booked_ttl,omitempty"`
+	// Boots that have leases, the receiver included.
+	Proxies       uint32   `protobuf:"varint,6,opt,name=proxies,proto3" json:"proxies,omitempty"`
+	Grants        []*Grant `protobuf:"bytes,7,rep,name=grants,proto3" json:"grants,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *LeaseResponse) Reset() {
 	*x = LeaseResponse{}
-	mi := &file_fairway_sync_v1_lease_proto_msgTypes[1]
+	mi := &file_fairway_sync_v1_lease_proto_msgTypes[3]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -87,7 +598,7 @@ func (x *LeaseResponse) String() string {
 func (*LeaseResponse) ProtoMessage() {}
 
 func (x *LeaseResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_fairway_sync_v1_lease_proto_msgTypes[1]
+	mi := &file_fairway_sync_v1_lease_proto_msgTypes[3]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -100,17 +611,246 @@ func (x *LeaseResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LeaseResponse.ProtoReflect.Descriptor instead.
 func (*LeaseResponse) Descriptor() ([]byte, []int) {
-	return file_fairway_sync_v1_lease_proto_rawDescGZIP(), []int{1}
+	return file_fairway_sync_v1_lease_proto_rawDescGZIP(), []int{3}
+}
+
+func (x *LeaseResponse) GetTerm() int64 {
+	if x != nil {
+		return x.Term
+	}
+	return 0
+}
+
+func (x *LeaseResponse) GetSequence() uint64 {
+	if x != nil {
+		return x.Sequence
+	}
+	return 0
+}
+
+func (x *LeaseResponse) GetDeclare() bool {
+	if x != nil {
+		return x.Declare
+	}
+	return false
+}
+
+func (x *LeaseResponse) GetTtl() *durationpb.Duration {
+	if x != nil {
+		return x.Ttl
+	}
+	return nil
+}
+
+func (x *LeaseResponse) GetBookedTtl() *durationpb.Duration {
+	if x != nil {
+		return x.BookedTtl
+	}
+	return nil
+}
+
+func (x *LeaseResponse) GetProxies() uint32 {
+	if x != nil {
+		return x.Proxies
+	}
+	return 0
+}
+
+func (x *LeaseResponse) GetGrants() []*Grant {
+	if x != nil {
+		return x.Grants
+	}
+	return nil
+}
+
+// Grant is what the receiver has of one limit in one window.
+type Grant struct {
+	state  protoimpl.MessageState `protogen:"open.v1"`
+	Limit  *LimitRef              `protobuf:"bytes,1,opt,name=limit,proto3" json:"limit,omitempty"`
+	Window int64                  `protobuf:"varint,2,opt,name=window,proto3" json:"window,omitempty"`
+	State  GrantState             `protobuf:"varint,3,opt,name=state,proto3,enum=fairway.sync.v1.GrantState" json:"state,omitempty"`
+	// Credits granted so far. More than known: the difference may be spent in that window. 0, for a holding of which
+	// nothing is wanted, unspent, or used and not booked: the leader has forgotten it, and the boot may. Less otherwise: an
+	// older message. Before that, and before its window is over, a boot must not start its counters anew.
+	Granted int64 `protobuf:"varint,4,opt,name=granted,proto3" json:"granted,omitempty"`
+	// Credits that may stay unspent; those beyond are called back, for others. Absent = all.
+	Keep *int64 `protobuf:"varint,5,opt,name=keep,proto3,oneof" json:"keep,omitempty"`
+	// Until the window begins, for one that has not: its credits must wait. Absent = it has.
+	StartsIn *durationpb.Duration `protobuf:"bytes,6,opt,name=starts_in,json=startsIn,proto3" json:"starts_in,omitempty"`
+	// Until it ends; absent = never.
+	EndsIn *durationpb.Duration `protobuf:"bytes,7,opt,name=ends_in,json=endsIn,proto3" json:"ends_in,omitempty"`
+	// Credits that nobody holds yet.
+	Left          int64 `protobuf:"varint,8,opt,name=left,proto3" json:"left,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Grant) Reset() {
+	*x = Grant{}
+	mi := &file_fairway_sync_v1_lease_proto_msgTypes[4]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Grant) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Grant) ProtoMessage() {}
+
+func (x *Grant) ProtoReflect() protoreflect.Message {
+	mi := &file_fairway_sync_v1_lease_proto_msgTypes[4]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Grant.ProtoReflect.Descriptor instead.
+func (*Grant) Descriptor() ([]byte, []int) {
+	return file_fairway_sync_v1_lease_proto_rawDescGZIP(), []int{4}
+}
+
+func (x *Grant) GetLimit() *LimitRef {
+	if x != nil {
+		return x.Limit
+	}
+	return nil
+}
+
+func (x *Grant) GetWindow() int64 {
+	if x != nil {
+		return x.Window
+	}
+	return 0
+}
+
+func (x *Grant) GetState() GrantState {
+	if x != nil {
+		return x.State
+	}
+	return GrantState_GRANT_STATE_UNSPECIFIED
+}
+
+func (x *Grant) GetGranted() int64 {
+	if x != nil {
+		return x.Granted
+	}
+	return 0
+}
+
+func (x *Grant) GetKeep() int64 {
+	if x != nil && x.Keep != nil {
+		return *x.Keep
+	}
+	return 0
+}
+
+func (x *Grant) GetStartsIn() *durationpb.Duration {
+	if x != nil {
+		return x.StartsIn
+	}
+	return nil
+}
+
+func (x *Grant) GetEndsIn() *durationpb.Duration {
+	if x != nil {
+		return x.EndsIn
+	}
+	return nil
+}
+
+func (x *Grant) GetLeft() int64 {
+	if x != nil {
+		return x.Left
+	}
+	return 0
 }
 
 var File_fairway_sync_v1_lease_proto protoreflect.FileDescriptor
 
 const file_fairway_sync_v1_lease_proto_rawDesc = "" +
 	"\n" +
-	"\x1bfairway/sync/v1/lease.proto\x12\x0ffairway.sync.v1\x1a\x1bbuf/validate/validate.proto\"2\n" +
+	"\x1bfairway/sync/v1/lease.proto\x12\x0ffairway.sync.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1egoogle/protobuf/duration.proto\"\x97\x02\n" +
+	"\bLimitRef\x12=\n" +
+	"\x05scope\x18\x01 \x01(\x0e2\x1b.fairway.sync.v1.LimitScopeB\n" +
+	"\xbaH\a\x82\x01\x04\x10\x01 \x00R\x05scope\x12\x1a\n" +
+	"\x02id\x18\x02 \x01(\tB\n" +
+	"\xbaH\ar\x05\x10\x01\x18\x80\x01R\x02id\x12:\n" +
+	"\x04what\x18\x03 \x01(\x0e2\x1a.fairway.sync.v1.LimitWhatB\n" +
+	"\xbaH\a\x82\x01\x04\x10\x01 \x00R\x04what\x12@\n" +
+	"\x06period\x18\x04 \x01(\x0e2\x1c.fairway.sync.v1.LimitPeriodB\n" +
+	"\xbaH\a\x82\x01\x04\x10\x01 \x00R\x06period\x122\n" +
+	"\x0frolling_minutes\x18\x05 \x01(\rB\t\xbaH\x06*\x04\x18\xc0\x95 R\x0erollingMinutes\"\xf7\x01\n" +
 	"\fLeaseRequest\x12\"\n" +
-	"\aboot_id\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18@R\x06bootId\"\x0f\n" +
-	"\rLeaseResponseB\xa7\x01\n" +
+	"\aboot_id\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18@R\x06bootId\x12#\n" +
+	"\bsequence\x18\x02 \x01(\x04B\a\xbaH\x042\x02(\x01R\bsequence\x12\x1b\n" +
+	"\x04term\x18\x03 \x01(\x03B\a\xbaH\x04\"\x02(\x00R\x04term\x12\x12\n" +
+	"\x04full\x18\x04 \x01(\bR\x04full\x12\x12\n" +
+	"\x04more\x18\x05 \x01(\bR\x04more\x12?\n" +
+	"\bholdings\x18\x06 \x03(\v2\x18.fairway.sync.v1.HoldingB\t\xbaH\x06\x92\x01\x03\x10\x90NR\bholdings\x12\x18\n" +
+	"\aleaving\x18\a \x01(\bR\aleaving\"\xd9\x02\n" +
+	"\aHolding\x127\n" +
+	"\x05limit\x18\x01 \x01(\v2\x19.fairway.sync.v1.LimitRefB\x06\xbaH\x03\xc8\x01\x01R\x05limit\x12\x1f\n" +
+	"\x06window\x18\x02 \x01(\x03B\a\xbaH\x04\"\x02(\x00R\x06window\x122\n" +
+	"\aends_in\x18\x03 \x01(\v2\x19.google.protobuf.DurationR\x06endsIn\x12!\n" +
+	"\agranted\x18\x04 \x01(\x03B\a\xbaH\x04\"\x02(\x00R\agranted\x12#\n" +
+	"\breturned\x18\x05 \x01(\x03B\a\xbaH\x04\"\x02(\x00R\breturned\x12\x1b\n" +
+	"\x04used\x18\x06 \x01(\x03B\a\xbaH\x04\"\x02(\x00R\x04used\x12\x1f\n" +
+	"\x06booked\x18\a \x01(\x03B\a\xbaH\x04\"\x02(\x00R\x06booked\x12\x1b\n" +
+	"\x04want\x18\b \x01(\x03B\a\xbaH\x04\"\x02(\x00R\x04want\x12\x1d\n" +
+	"\x05least\x18\t \x01(\x03B\a\xbaH\x04\"\x02(\x00R\x05least\"\x8a\x02\n" +
+	"\rLeaseResponse\x12\x12\n" +
+	"\x04term\x18\x01 \x01(\x03R\x04term\x12\x1a\n" +
+	"\bsequence\x18\x02 \x01(\x04R\bsequence\x12\x18\n" +
+	"\adeclare\x18\x03 \x01(\bR\adeclare\x12+\n" +
+	"\x03ttl\x18\x04 \x01(\v2\x19.google.protobuf.DurationR\x03ttl\x128\n" +
+	"\n" +
+	"booked_ttl\x18\x05 \x01(\v2\x19.google.protobuf.DurationR\tbookedTtl\x12\x18\n" +
+	"\aproxies\x18\x06 \x01(\rR\aproxies\x12.\n" +
+	"\x06grants\x18\a \x03(\v2\x16.fairway.sync.v1.GrantR\x06grants\"\xbf\x02\n" +
+	"\x05Grant\x12/\n" +
+	"\x05limit\x18\x01 \x01(\v2\x19.fairway.sync.v1.LimitRefR\x05limit\x12\x16\n" +
+	"\x06window\x18\x02 \x01(\x03R\x06window\x121\n" +
+	"\x05state\x18\x03 \x01(\x0e2\x1b.fairway.sync.v1.GrantStateR\x05state\x12\x18\n" +
+	"\agranted\x18\x04 \x01(\x03R\agranted\x12\x17\n" +
+	"\x04keep\x18\x05 \x01(\x03H\x00R\x04keep\x88\x01\x01\x126\n" +
+	"\tstarts_in\x18\x06 \x01(\v2\x19.google.protobuf.DurationR\bstartsIn\x122\n" +
+	"\aends_in\x18\a \x01(\v2\x19.google.protobuf.DurationR\x06endsIn\x12\x12\n" +
+	"\x04left\x18\b \x01(\x03R\x04leftB\a\n" +
+	"\x05_keep*m\n" +
+	"\n" +
+	"LimitScope\x12\x1b\n" +
+	"\x17LIMIT_SCOPE_UNSPECIFIED\x10\x00\x12\x13\n" +
+	"\x0fLIMIT_SCOPE_KEY\x10\x01\x12\x15\n" +
+	"\x11LIMIT_SCOPE_GROUP\x10\x02\x12\x16\n" +
+	"\x12LIMIT_SCOPE_TENANT\x10\x03*\x88\x01\n" +
+	"\tLimitWhat\x12\x1a\n" +
+	"\x16LIMIT_WHAT_UNSPECIFIED\x10\x00\x12\x17\n" +
+	"\x13LIMIT_WHAT_REQUESTS\x10\x01\x12\x15\n" +
+	"\x11LIMIT_WHAT_TOKENS\x10\x02\x12\x1a\n" +
+	"\x16LIMIT_WHAT_CONCURRENCY\x10\x03\x12\x13\n" +
+	"\x0fLIMIT_WHAT_COST\x10\x04*\xd2\x01\n" +
+	"\vLimitPeriod\x12\x1c\n" +
+	"\x18LIMIT_PERIOD_UNSPECIFIED\x10\x00\x12\x17\n" +
+	"\x13LIMIT_PERIOD_MINUTE\x10\x01\x12\x14\n" +
+	"\x10LIMIT_PERIOD_DAY\x10\x02\x12\x15\n" +
+	"\x11LIMIT_PERIOD_WEEK\x10\x03\x12\x16\n" +
+	"\x12LIMIT_PERIOD_MONTH\x10\x04\x12\x16\n" +
+	"\x12LIMIT_PERIOD_TOTAL\x10\x05\x12\x18\n" +
+	"\x14LIMIT_PERIOD_ROLLING\x10\x06\x12\x15\n" +
+	"\x11LIMIT_PERIOD_NONE\x10\a*\x84\x01\n" +
+	"\n" +
+	"GrantState\x12\x1b\n" +
+	"\x17GRANT_STATE_UNSPECIFIED\x10\x00\x12\x14\n" +
+	"\x10GRANT_STATE_OPEN\x10\x01\x12\x14\n" +
+	"\x10GRANT_STATE_WAIT\x10\x02\x12\x17\n" +
+	"\x13GRANT_STATE_UNKNOWN\x10\x03\x12\x14\n" +
+	"\x10GRANT_STATE_OVER\x10\x04B\xa7\x01\n" +
 	"\x13com.fairway.sync.v1B\n" +
 	"LeaseProtoP\x01Z&fairway/pkg/gen/fairway/sync/v1;syncv1\xa2\x02\x03FSX\xaa\x02\x0fFairway.Sync.V1\xca\x02\x0fFairway\\Sync\\V1\xe2\x02\x1bFairway\\Sync\\V1\\GPBMetadata\xea\x02\x11Fairway::Sync::V1b\x06proto3"
 
@@ -126,17 +866,39 @@ func file_fairway_sync_v1_lease_proto_rawDescGZIP() []byte {
 	return file_fairway_sync_v1_lease_proto_rawDescData
 }
 
-var file_fairway_sync_v1_lease_proto_msgTypes = make([]protoimpl.MessageInfo, 2)
+var file_fairway_sync_v1_lease_proto_enumTypes = make([]protoimpl.EnumInfo, 4)
+var file_fairway_sync_v1_lease_proto_msgTypes = make([]protoimpl.MessageInfo, 5)
 var file_fairway_sync_v1_lease_proto_goTypes = []any{
-	(*LeaseRequest)(nil),  // 0: fairway.sync.v1.LeaseRequest
-	(*LeaseResponse)(nil), // 1: fairway.sync.v1.LeaseResponse
+	(LimitScope)(0),             // 0: fairway.sync.v1.LimitScope
+	(LimitWhat)(0),              // 1: fairway.sync.v1.LimitWhat
+	(LimitPeriod)(0),            // 2: fairway.sync.v1.LimitPeriod
+	(GrantState)(0),             // 3: fairway.sync.v1.GrantState
+	(*LimitRef)(nil),            // 4: fairway.sync.v1.LimitRef
+	(*LeaseRequest)(nil),        // 5: fairway.sync.v1.LeaseRequest
+	(*Holding)(nil),             // 6: fairway.sync.v1.Holding
+	(*LeaseResponse)(nil),       // 7: fairway.sync.v1.LeaseResponse
+	(*Grant)(nil),               // 8: fairway.sync.v1.Grant
+	(*durationpb.Duration)(nil), // 9: google.protobuf.Duration
 }
 var file_fairway_sync_v1_lease_proto_depIdxs = []int32{
-	0, // [0:0] is the sub-list for method output_type
-	0, // [0:0] is the sub-list for method input_type
-	0, // [0:0] is the sub-list for extension type_name
-	0, // [0:0] is the sub-list for extension extendee
-	0, // [0:0] is the sub-list for field type_name
+	0,  // 0: fairway.sync.v1.LimitRef.scope:type_name -> fairway.sync.v1.LimitScope
+	1,  // 1: fairway.sync.v1.LimitRef.what:type_name -> fairway.sync.v1.LimitWhat
+	2,  // 2: fairway.sync.v1.LimitRef.period:type_name -> fairway.sync.v1.LimitPeriod
+	6,  // 3: fairway.sync.v1.LeaseRequest.holdings:type_name -> fairway.sync.v1.Holding
+	4,  // 4: fairway.sync.v1.Holding.limit:type_name -> fairway.sync.v1.LimitRef
+	9,  // 5: fairway.sync.v1.Holding.ends_in:type_name -> google.protobuf.Duration
+	9,  // 6: fairway.sync.v1.LeaseResponse.ttl:type_name -> google.protobuf.Duration
+	9,  // 7: fairway.sync.v1.LeaseResponse.booked_ttl:type_name -> google.protobuf.Duration
+	8,  // 8: fairway.sync.v1.LeaseResponse.grants:type_name -> fairway.sync.v1.Grant
+	4,  // 9: fairway.sync.v1.Grant.limit:type_name -> fairway.sync.v1.LimitRef
+	3,  // 10: fairway.sync.v1.Grant.state:type_name -> fairway.sync.v1.GrantState
+	9,  // 11: fairway.sync.v1.Grant.starts_in:type_name -> google.protobuf.Duration
+	9,  // 12: fairway.sync.v1.Grant.ends_in:type_name -> google.protobuf.Duration
+	13, // [13:13] is the sub-list for method output_type
+	13, // [13:13] is the sub-list for method input_type
+	13, // [13:13] is the sub-list for extension type_name
+	13, // [13:13] is the sub-list for extension extendee
+	0,  // [0:13] is the sub-list for field type_name
 }
 
 func init() { file_fairway_sync_v1_lease_proto_init() }
@@ -144,18 +906,20 @@ func file_fairway_sync_v1_lease_proto_init() {
 	if File_fairway_sync_v1_lease_proto != nil {
 		return
 	}
+	file_fairway_sync_v1_lease_proto_msgTypes[4].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_fairway_sync_v1_lease_proto_rawDesc), len(file_fairway_sync_v1_lease_proto_rawDesc)),
-			NumEnums:      0,
-			NumMessages:   2,
+			NumEnums:      4,
+			NumMessages:   5,
 			NumExtensions: 0,
 			NumServices:   0,
 		},
 		GoTypes:           file_fairway_sync_v1_lease_proto_goTypes,
 		DependencyIndexes: file_fairway_sync_v1_lease_proto_depIdxs,
+		EnumInfos:         file_fairway_sync_v1_lease_proto_enumTypes,
 		MessageInfos:      file_fairway_sync_v1_lease_proto_msgTypes,
 	}.Build()
 	File_fairway_sync_v1_lease_proto = out.File

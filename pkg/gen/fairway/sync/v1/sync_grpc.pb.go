@@ -34,7 +34,7 @@ type StateSyncServiceClient interface {
 	Sync(ctx context.Context, opts ...grpc.CallOption) (grpc.BidiStreamingClient[SyncRequest, SyncResponse], error)
 	// Report streams usage. Idempotent by (boot_id, sequence): what was committed before is skipped, not added.
 	Report(ctx context.Context, opts ...grpc.CallOption) (grpc.BidiStreamingClient[ReportRequest, ReportResponse], error)
-	// Lease streams credits. Unimplemented until limits are.
+	// Lease streams shares of limits. The leader alone answers; another replica refuses with a NotLeader.
 	Lease(ctx context.Context, opts ...grpc.CallOption) (grpc.BidiStreamingClient[LeaseRequest, LeaseResponse], error)
 }
 
@@ -95,7 +95,7 @@ type StateSyncServiceServer interface {
 	Sync(grpc.BidiStreamingServer[SyncRequest, SyncResponse]) error
 	// Report streams usage. Idempotent by (boot_id, sequence): what was committed before is skipped, not added.
 	Report(grpc.BidiStreamingServer[ReportRequest, ReportResponse]) error
-	// Lease streams credits. Unimplemented until limits are.
+	// Lease streams shares of limits. The leader alone answers; another replica refuses with a NotLeader.
 	Lease(grpc.BidiStreamingServer[LeaseRequest, LeaseResponse]) error
 	mustEmbedUnimplementedStateSyncServiceServer()
 }

@@ -1,0 +1,151 @@
+// Package lease speaks with the control plane's leader about limits: it carries the questions and declarations of this
+// process's purses to it, one at a time over one stream, and its grants back.
+//
+// It finds the leader by asking any replica, begins each stream with all that is held, renews leases before they end, and
+// says so when the process leaves. Whatever goes wrong is tried again; requests never wait for it.
+//
+// It refuses to know what a limit is, to decide what is asked for or what becomes of an answer (the limit room does), and
+// to have two questions under way: with one there is never a doubt which answer belongs to what.
+package lease
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"math/rand/v2"
+	"slices"
+	"time"
+
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+
+	"fairway/dataplane/internal/limit"
+	syncv1 "fairway/pkg/gen/fairway/sync/v1"
+)
+
+// Options configure a Client. Dial and Addresses are needed, everything else has a default.
+type Options struct {
+	// Dial connects to a control-plane replica's sync listener. The closer ends the connection.
+	Dial func(ctx context.Context, address string) (grpc.ClientConnInterface, io.Closer, error)
+	// Addresses are the replicas that are known from the start; the leader may be at another.
+	Addresses []string
+	// Timeout bounds the opening of a stream, and the wait for one answer; 0 = 3s.
+	Timeout time.Duration
+	// MinBackoff and MaxBackoff bound the wait after a stream that failed, which is drawn from 0 to a limit that doubles
+	// with each failure in a row; 0 = 50ms and 2s. Leases end in seconds, so a leader that is back is found soon.
+	MinBackoff, MaxBackoff time.Duration
+	// Log; nil = nothing is logged.
+	Log *slog.Logger
+	// Now is the clock of the purses; nil = time.Now.
+	Now func() time.Time
+}
+
+// maxRedirects is how many replicas in a row may name another leader before the Client waits.
+const maxRedirects = 3
+
+// Client speaks for the purses of one Keeper.
+type Client struct {
+	purses *limit.Keeper
+	o      Options
+	log    *slog.Logger
+}
+
+// New makes a Client. It does nothing until Run.
+func New(purses *limit.Keeper, o Options) (*Client, error) {
+	if o.Dial == nil || len(o.Addresses) == 0 {
+		return nil, errors.New("lease client: Dial and Addresses are needed")
+	}
+	if o.Timeout == 0 {
+		o.Timeout = 3 * time.Second
+	}
+	if o.MinBackoff == 0 {
+		o.MinBackoff = 50 * time.Millisecond
+	}
+	if o.MaxBackoff == 0 {
+		o.MaxBackoff = 2 * time.Second
+	}
+	if o.Log == nil {
+		o.Log = slog.New(slog.DiscardHandler)
+	}
+	if o.Now == nil {
+		o.Now = time.Now
+	}
+	return &Client{purses: purses, o: o, log: o.Log}, nil
+}
+
+// Run holds a stream with the leader until ctx ends, and returns nil then. Requests must have ended by that time: it says
+// that the process leaves, if nothing is under way, so that what it held is free at once.
+func (c *Client) Run(ctx context.Context) error {
+	c.hold(ctx)
+	return nil
+}
+
+// hold does so, again and again.
+func (c *Client) hold(ctx context.Context) {
+	addresses := slices.Clone(c.o.Addresses)
+	rand.Shuffle(len(addresses), func(i, j int) { addresses[i], addresses[j] = addresses[j], addresses[i] })
+	for turn, failed := 0, 0; ctx.Err() == nil; turn++ {
+		heard, err := c.reach(ctx, addresses[turn%len(addresses)])
+		if ctx.Err() != nil {
+			return
+		}
+		if heard {
+			failed = 0
+		}
+		// The first failure is news, the tenth in a row is not.
+		level := slog.LevelDebug
+		if failed == 0 {
+			level = slog.LevelWarn
+		}
+		c.log.Log(ctx, level, "no leader lends credits of limits, trying again", "error", err)
+		wait := time.NewTimer(c.backoff(failed))
+		select {
+		case <-wait.C:
+		case <-ctx.Done():
+			wait.Stop()
+			return
+		}
+		failed++
+	}
+}
+
+// reach holds a stream with a replica, or with the leader that it names.
+func (c *Client) reach(ctx context.Context, address string) (heard bool, err error) {
+	for redirects := 0; ; redirects++ {
+		heard, err = c.stream(ctx, address)
+		leader, moved := leaderOf(err)
+		if !moved || leader == "" || leader == address || redirects == maxRedirects || ctx.Err() != nil {
+			return heard, fmt.Errorf("lease from %s: %w", address, err)
+		}
+		address = leader
+	}
+}
+
+// backoff is how long to wait after so many failures in a row before this one: full jitter, so that a fleet that lost its
+// leader does not come back as one.
+func (c *Client) backoff(failed int) time.Duration {
+	most := c.o.MinBackoff
+	for range min(failed, 30) {
+		if most = min(2*most, c.o.MaxBackoff); most == c.o.MaxBackoff {
+			break
+		}
+	}
+	return rand.N(most + 1)
+}
+
+// leaderOf reads a replica's answer that it does not lead; leader is empty when it knows none.
+func leaderOf(err error) (leader string, notLeader bool) {
+	var carrier interface{ GRPCStatus() *status.Status }
+	if !errors.As(err, &carrier) || carrier.GRPCStatus().Code() != codes.FailedPrecondition {
+		return "", false
+	}
+	for _, detail := range carrier.GRPCStatus().Details() {
+		if d, ok := detail.(*syncv1.NotLeader); ok {
+			return d.GetLeaderSyncAddress(), true
+		}
+	}
+	return "", false
+}

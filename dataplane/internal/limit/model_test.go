@@ -1,0 +1,162 @@
+package limit
+
+import (
+	"testing"
+	"time"
+
+	"google.golang.org/protobuf/types/known/durationpb"
+	"pgregory.net/rapid"
+
+	syncv1 "fairway/pkg/gen/fairway/sync/v1"
+)
+
+// leader is the other side, in one line of thought: what it granted, and in which window.
+type leader struct {
+	limit   int64
+	window  int64
+	starts  time.Time
+	granted map[int64]int64 // by window
+}
+
+// promise is one request that the model believes to be under way.
+type promise struct {
+	r      *Reservation
+	tokens int64
+	window int64
+}
+
+// TestModel: whatever comes in whatever order (grants that are repeated, late or lost, requests, ends of requests, callbacks,
+// lost leaders), what requests took in a window is what the model says, never more than was granted, and what is told to the
+// leader adds up.
+func TestModel(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		now := time.Now()
+		k := New(Options{BootID: "me", Now: func() time.Time { return now }})
+		terms := terms(Key, "k", Closed, Limit{What: Tokens, Over: Minute, Amount: 1000})
+		name := ref(&wallet{scope: Key, id: "k"}, newPurse(terms.limits[0]))
+		l := &leader{limit: 1000, window: 1, starts: now, granted: map[int64]int64{}}
+		term := int64(1)
+		var open []promise
+		used := map[int64]int64{} // by window, as the model has it
+		leaseEnds := now
+		var waiting *syncv1.LeaseRequest
+		var asked time.Time
+		var repeat *syncv1.LeaseResponse
+
+		turn := func() {
+			for now.Sub(l.starts) >= time.Minute {
+				l.window++
+				l.starts = l.starts.Add(time.Minute)
+			}
+		}
+		grantNow := func() *syncv1.Grant {
+			if more := rapid.Int64Range(0, 200).Draw(t, "grant"); l.granted[l.window]+more <= l.limit {
+				l.granted[l.window] += more
+			}
+			g := in(of(terms, 0, l.granted[l.window]), l.window, 0, time.Minute-now.Sub(l.starts))
+			g.Limit, g.Left = name, l.limit-l.granted[l.window]
+			return g
+		}
+		t.Repeat(map[string]func(*rapid.T){
+			"pass": func(t *rapid.T) {
+				now = now.Add(time.Duration(rapid.Int64Range(0, 4000).Draw(t, "ms")) * time.Millisecond)
+				turn()
+				k.Tick(now)
+			},
+			"ask": func(*rapid.T) {
+				if qs := k.Ask(now); len(qs) > 0 {
+					waiting, asked = qs[len(qs)-1], now
+					for _, h := range waiting.GetHoldings() {
+						if h.GetGranted() > l.granted[h.GetWindow()] {
+							t.Fatalf("says to hold what nobody granted: %v", h)
+						}
+						if h.GetWindow() != 0 && h.GetUsed() != used[h.GetWindow()] {
+							t.Fatalf("says %d of window %d, the model %d", h.GetUsed(), h.GetWindow(), used[h.GetWindow()])
+						}
+					}
+				}
+			},
+			"answer": func(*rapid.T) {
+				if waiting == nil {
+					return
+				}
+				m := &syncv1.LeaseResponse{
+					Term: term, Sequence: waiting.GetSequence(), Ttl: durationpb.New(10 * time.Second), BookedTtl: durationpb.New(time.Minute),
+					Grants: []*syncv1.Grant{grantNow()},
+				}
+				if k.Apply(m, now) {
+					leaseEnds = asked.Add(10 * time.Second)
+				}
+				waiting, repeat = nil, m
+			},
+			"repeat": func(*rapid.T) {
+				if repeat != nil {
+					k.Apply(repeat, now)
+				}
+			},
+			"lose": func(t *rapid.T) {
+				k.Lost(now)
+				k.Connect()
+				waiting = nil
+				if rapid.Bool().Draw(t, "new leader") {
+					term++
+				}
+			},
+			"call back": func(t *rapid.T) {
+				g := grantNow()
+				keep := rapid.Int64Range(0, 100).Draw(t, "keep")
+				g.Keep = &keep
+				k.Apply(&syncv1.LeaseResponse{Term: term, Sequence: k.talk.sequence, Grants: []*syncv1.Grant{g}}, now)
+			},
+			"request": func(t *rapid.T) {
+				p := promise{r: new(Reservation), tokens: rapid.Int64Range(0, 60).Draw(t, "tokens")}
+				f := k.Reserve(p.r, &Scopes{Key: terms}, Estimate{Tokens: p.tokens}, now)
+				if f != nil {
+					return
+				}
+				if p.tokens > 0 && !now.Before(leaseEnds) {
+					t.Fatal("let in after the lease's end")
+				}
+				if p.window = p.r.panes[0].number.Load(); p.window > l.window {
+					t.Fatal("a window that has not begun was spent")
+				}
+				used[p.window] += p.tokens
+				if used[p.window] > l.granted[p.window] {
+					t.Fatalf("%d were spent of %d", used[p.window], l.granted[p.window])
+				}
+				open = append(open, p)
+			},
+			"end": func(t *rapid.T) {
+				if len(open) == 0 {
+					return
+				}
+				i := rapid.IntRange(0, len(open)-1).Draw(t, "which")
+				p := open[i]
+				open = append(open[:i], open[i+1:]...)
+				if rapid.Bool().Draw(t, "cancelled") {
+					k.Cancel(p.r)
+					used[p.window] -= p.tokens
+				} else {
+					k.Settle(p.r, Usage{Tokens: p.tokens}, now)
+				}
+				k.Settle(p.r, Usage{Tokens: 1 << 40}, now)
+			},
+			"": func(t *rapid.T) {
+				w := terms.wallet.Load()
+				if w == nil {
+					return
+				}
+				if n := w.users.Load(); n != int64(len(open)) {
+					t.Fatalf("%d users, %d requests", n, len(open))
+				}
+				k.mu.Lock()
+				defer k.mu.Unlock()
+				for _, c := range (*w.purses.Load())[0].state.panes {
+					if c.balance.Load() < 0 || c.granted-c.returned-c.used() != c.balance.Load() {
+						t.Fatalf("window %d: %d granted, %d returned, %d used, %d left", c.number.Load(), c.granted, c.returned, c.used(), c.balance.Load())
+					}
+				}
+			},
+		})
+	})
+}

@@ -1,0 +1,6 @@
+//go:build race
+
+package limit
+
+// The race detector allocates.
+const raceDetector = true

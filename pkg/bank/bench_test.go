@@ -1,0 +1,88 @@
+package bank
+
+import (
+	"fmt"
+	"runtime"
+	"testing"
+	"time"
+
+	"google.golang.org/protobuf/types/known/durationpb"
+
+	syncv1 "fairway/pkg/gen/fairway/sync/v1"
+)
+
+// BenchmarkMemory is what limits cost: configured, and in use by some proxies at once.
+func BenchmarkMemory(b *testing.B) {
+	const keys = 100_000
+	for _, boots := range []int{0, 1, 8} {
+		b.Run(fmt.Sprintf("%d boots", boots), func(b *testing.B) {
+			for b.Loop() {
+				ids := make([]string, keys)
+				for i := range ids {
+					ids[i] = fmt.Sprintf("key-%022d", i)
+				}
+				before := heap()
+				bank := New(first)
+				at := Moment{Wall: noon}
+				for _, id := range ids {
+					bank.Configure(Owner{Key, id}, []Limit{{Kind: rpm.Kind, Amount: 1e6}}, at)
+				}
+				for p := range boots {
+					r := ask("", 1, true)
+					for _, id := range ids {
+						r.Holdings = append(r.Holdings, &syncv1.Holding{
+							Limit: ID{Owner{Key, id}, rpm.Kind}.ref(), Want: 10, Least: 1,
+						})
+					}
+					if _, err := bank.Handle(fmt.Sprint("b", p), r, at); err != nil {
+						b.Fatal(err)
+					}
+				}
+				used := heap() - before
+				b.ReportMetric(float64(used)/keys, "B/key")
+				runtime.KeepAlive(bank)
+				runtime.KeepAlive(ids)
+			}
+		})
+	}
+}
+
+func heap() uint64 {
+	var m runtime.MemStats
+	runtime.GC()
+	runtime.ReadMemStats(&m)
+	return m.HeapAlloc
+}
+
+// BenchmarkHandle is an exchange in which 100 keys got demand, of one boot among some.
+func BenchmarkHandle(b *testing.B) {
+	for _, boots := range []int{1, 8, 64} {
+		b.Run(fmt.Sprintf("%d boots", boots), func(b *testing.B) {
+			bank := New(first)
+			at := Moment{Wall: noon}
+			requests := make([]*syncv1.LeaseRequest, boots)
+			for i := range 100 {
+				bank.Configure(Owner{Key, fmt.Sprint("k", i)}, []Limit{{Kind: slots.Kind, Amount: 1e9}}, at)
+			}
+			for p := range requests {
+				requests[p] = ask("", 1, true)
+				for i := range 100 {
+					requests[p].Holdings = append(requests[p].Holdings, &syncv1.Holding{
+						Limit: ID{Owner{Key, fmt.Sprint("k", i)}, slots.Kind}.ref(), Want: 10, Least: 1, EndsIn: durationpb.New(time.Second),
+					})
+				}
+			}
+			b.ReportAllocs()
+			n := 0
+			for b.Loop() {
+				r := requests[n%boots]
+				r.Sequence, r.Full = uint64(n/boots+1), n < boots
+				n++
+				if _, err := bank.Handle(fmt.Sprint("b", n%boots), r, at); err != nil {
+					b.Fatal(err)
+				}
+			}
+			b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(n*100), "ns/holding")
+		})
+	}
+}
