@@ -399,7 +399,9 @@ type AccountHealth struct {
 	// When the state began; absent = unknown.
 	Since *timestamppb.Timestamp `protobuf:"bytes,4,opt,name=since,proto3" json:"since,omitempty"`
 	// How often in a row its breaker has opened; each time doubles the rest.
-	Opens         uint32 `protobuf:"varint,5,opt,name=opens,proto3" json:"opens,omitempty"`
+	Opens uint32 `protobuf:"varint,5,opt,name=opens,proto3" json:"opens,omitempty"`
+	// Its provider ordered the rest, so no panic undershoots it.
+	Ordered       bool `protobuf:"varint,6,opt,name=ordered,proto3" json:"ordered,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -467,6 +469,13 @@ func (x *AccountHealth) GetOpens() uint32 {
 		return x.Opens
 	}
 	return 0
+}
+
+func (x *AccountHealth) GetOrdered() bool {
+	if x != nil {
+		return x.Ordered
+	}
+	return false
 }
 
 // Exchange says where and as whom a credential is exchanged. The control plane's leader does it, ahead of expiry, and
@@ -589,13 +598,14 @@ const file_fairway_resource_v1_account_proto_rawDesc = "" +
 	"\x06length\x18\x01 \x01(\v2\x19.google.protobuf.DurationB\x14\xbaH\x11\xc8\x01\x01\xaa\x01\v\"\x05\b\x80\xbd\xa3\x012\x02\b<R\x06length\x12/\n" +
 	"\fmax_requests\x18\x02 \x01(\x04B\f\xbaH\t2\a\x18\x80\xa0\x94\xa5\x8d\x1dR\vmaxRequests\x12-\n" +
 	"\n" +
-	"max_tokens\x18\x03 \x01(\x04B\x0e\xbaH\v2\t\x18\x80\x80\x9a\xa6\xea\xaf\xe3\x01R\tmaxTokens\"\xd9\x01\n" +
+	"max_tokens\x18\x03 \x01(\x04B\x0e\xbaH\v2\t\x18\x80\x80\x9a\xa6\xea\xaf\xe3\x01R\tmaxTokens\"\xf3\x01\n" +
 	"\rAccountHealth\x126\n" +
 	"\x05state\x18\x01 \x01(\x0e2 .fairway.resource.v1.HealthStateR\x05state\x12\x16\n" +
 	"\x06reason\x18\x02 \x01(\tR\x06reason\x120\n" +
 	"\x05until\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\x05until\x120\n" +
 	"\x05since\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\x05since\x12\x14\n" +
-	"\x05opens\x18\x05 \x01(\rR\x05opens\"\xcc\x02\n" +
+	"\x05opens\x18\x05 \x01(\rR\x05opens\x12\x18\n" +
+	"\aordered\x18\x06 \x01(\bR\aordered\"\xcc\x02\n" +
 	"\bExchange\x12G\n" +
 	"\x06method\x18\x01 \x01(\x0e2#.fairway.resource.v1.ExchangeMethodB\n" +
 	"\xbaH\a\x82\x01\x04\x10\x01 \x00R\x06method\x12;\n" +

@@ -278,7 +278,9 @@ type Group struct {
 	Hedging   *Hedging   `protobuf:"bytes,7,opt,name=hedging,proto3" json:"hedging,omitempty"`
 	Deadlines *Deadlines `protobuf:"bytes,8,opt,name=deadlines,proto3" json:"deadlines,omitempty"`
 	// Answer 503 rather than try an account that rests, when all do.
-	NoPanic       bool `protobuf:"varint,9,opt,name=no_panic,json=noPanic,proto3" json:"no_panic,omitempty"`
+	NoPanic bool `protobuf:"varint,9,opt,name=no_panic,json=noPanic,proto3" json:"no_panic,omitempty"`
+	// Of all its keys together.
+	Limits        *Limits `protobuf:"bytes,10,opt,name=limits,proto3" json:"limits,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -376,11 +378,18 @@ func (x *Group) GetNoPanic() bool {
 	return false
 }
 
+func (x *Group) GetLimits() *Limits {
+	if x != nil {
+		return x.Limits
+	}
+	return nil
+}
+
 var File_fairway_resource_v1_group_proto protoreflect.FileDescriptor
 
 const file_fairway_resource_v1_group_proto_rawDesc = "" +
 	"\n" +
-	"\x1ffairway/resource/v1/group.proto\x12\x13fairway.resource.v1\x1a\x1bbuf/validate/validate.proto\x1a\"fairway/resource/v1/metadata.proto\x1a\x1egoogle/protobuf/duration.proto\"}\n" +
+	"\x1ffairway/resource/v1/group.proto\x12\x13fairway.resource.v1\x1a\x1bbuf/validate/validate.proto\x1a fairway/resource/v1/limits.proto\x1a\"fairway/resource/v1/metadata.proto\x1a\x1egoogle/protobuf/duration.proto\"}\n" +
 	"\aHedging\x12C\n" +
 	"\x05after\x18\x01 \x01(\v2\x19.google.protobuf.DurationB\x12\xbaH\x0f\xaa\x01\f\"\x03\b\xd8\x042\x05\x10\x80\xad\xe2\x04R\x05after\x12-\n" +
 	"\rmax_extra_ppm\x18\x02 \x01(\rB\t\xbaH\x06*\x04\x18\xc0\x9a\fR\vmaxExtraPpm\"\xdf\x01\n" +
@@ -388,7 +397,7 @@ const file_fairway_resource_v1_group_proto_rawDesc = "" +
 	"\n" +
 	"first_byte\x18\x01 \x01(\v2\x19.google.protobuf.DurationB\x11\xbaH\x0e\xaa\x01\v\"\x03\b\x90\x1c2\x04\x10\xc0\x84=R\tfirstByte\x12@\n" +
 	"\x04idle\x18\x02 \x01(\v2\x19.google.protobuf.DurationB\x11\xbaH\x0e\xaa\x01\v\"\x03\b\x90\x1c2\x04\x10\xc0\x84=R\x04idle\x12C\n" +
-	"\x05total\x18\x03 \x01(\v2\x19.google.protobuf.DurationB\x12\xbaH\x0f\xaa\x01\f\"\x04\b\x80\xa3\x052\x04\x10\xc0\x84=R\x05total\"\xe0\x03\n" +
+	"\x05total\x18\x03 \x01(\v2\x19.google.protobuf.DurationB\x12\xbaH\x0f\xaa\x01\f\"\x04\b\x80\xa3\x052\x04\x10\xc0\x84=R\x05total\"\x95\x04\n" +
 	"\x05Group\x12A\n" +
 	"\bmetadata\x18\x01 \x01(\v2\x1d.fairway.resource.v1.MetadataB\x06\xbaH\x03\xc8\x01\x01R\bmetadata\x12*\n" +
 	"\vdescription\x18\x02 \x01(\tB\b\xbaH\x05r\x03\x18\x80\bR\vdescription\x12C\n" +
@@ -399,7 +408,9 @@ const file_fairway_resource_v1_group_proto_rawDesc = "" +
 	"\baffinity\x18\x06 \x01(\x0e2\x1d.fairway.resource.v1.AffinityB\b\xbaH\x05\x82\x01\x02\x10\x01R\baffinity\x126\n" +
 	"\ahedging\x18\a \x01(\v2\x1c.fairway.resource.v1.HedgingR\ahedging\x12<\n" +
 	"\tdeadlines\x18\b \x01(\v2\x1e.fairway.resource.v1.DeadlinesR\tdeadlines\x12\x19\n" +
-	"\bno_panic\x18\t \x01(\bR\anoPanic*\xa7\x01\n" +
+	"\bno_panic\x18\t \x01(\bR\anoPanic\x123\n" +
+	"\x06limits\x18\n" +
+	" \x01(\v2\x1b.fairway.resource.v1.LimitsR\x06limits*\xa7\x01\n" +
 	"\bStrategy\x12\x18\n" +
 	"\x14STRATEGY_UNSPECIFIED\x10\x00\x12\x1c\n" +
 	"\x18STRATEGY_WEIGHTED_RANDOM\x10\x01\x12\x17\n" +
@@ -437,22 +448,24 @@ var file_fairway_resource_v1_group_proto_goTypes = []any{
 	(*Group)(nil),               // 4: fairway.resource.v1.Group
 	(*durationpb.Duration)(nil), // 5: google.protobuf.Duration
 	(*Metadata)(nil),            // 6: fairway.resource.v1.Metadata
+	(*Limits)(nil),              // 7: fairway.resource.v1.Limits
 }
 var file_fairway_resource_v1_group_proto_depIdxs = []int32{
-	5, // 0: fairway.resource.v1.Hedging.after:type_name -> google.protobuf.Duration
-	5, // 1: fairway.resource.v1.Deadlines.first_byte:type_name -> google.protobuf.Duration
-	5, // 2: fairway.resource.v1.Deadlines.idle:type_name -> google.protobuf.Duration
-	5, // 3: fairway.resource.v1.Deadlines.total:type_name -> google.protobuf.Duration
-	6, // 4: fairway.resource.v1.Group.metadata:type_name -> fairway.resource.v1.Metadata
-	0, // 5: fairway.resource.v1.Group.strategy:type_name -> fairway.resource.v1.Strategy
-	1, // 6: fairway.resource.v1.Group.affinity:type_name -> fairway.resource.v1.Affinity
-	2, // 7: fairway.resource.v1.Group.hedging:type_name -> fairway.resource.v1.Hedging
-	3, // 8: fairway.resource.v1.Group.deadlines:type_name -> fairway.resource.v1.Deadlines
-	9, // [9:9] is the sub-list for method output_type
-	9, // [9:9] is the sub-list for method input_type
-	9, // [9:9] is the sub-list for extension type_name
-	9, // [9:9] is the sub-list for extension extendee
-	0, // [0:9] is the sub-list for field type_name
+	5,  // 0: fairway.resource.v1.Hedging.after:type_name -> google.protobuf.Duration
+	5,  // 1: fairway.resource.v1.Deadlines.first_byte:type_name -> google.protobuf.Duration
+	5,  // 2: fairway.resource.v1.Deadlines.idle:type_name -> google.protobuf.Duration
+	5,  // 3: fairway.resource.v1.Deadlines.total:type_name -> google.protobuf.Duration
+	6,  // 4: fairway.resource.v1.Group.metadata:type_name -> fairway.resource.v1.Metadata
+	0,  // 5: fairway.resource.v1.Group.strategy:type_name -> fairway.resource.v1.Strategy
+	1,  // 6: fairway.resource.v1.Group.affinity:type_name -> fairway.resource.v1.Affinity
+	2,  // 7: fairway.resource.v1.Group.hedging:type_name -> fairway.resource.v1.Hedging
+	3,  // 8: fairway.resource.v1.Group.deadlines:type_name -> fairway.resource.v1.Deadlines
+	7,  // 9: fairway.resource.v1.Group.limits:type_name -> fairway.resource.v1.Limits
+	10, // [10:10] is the sub-list for method output_type
+	10, // [10:10] is the sub-list for method input_type
+	10, // [10:10] is the sub-list for extension type_name
+	10, // [10:10] is the sub-list for extension extendee
+	0,  // [0:10] is the sub-list for field type_name
 }
 
 func init() { file_fairway_resource_v1_group_proto_init() }
@@ -460,6 +473,7 @@ func file_fairway_resource_v1_group_proto_init() {
 	if File_fairway_resource_v1_group_proto != nil {
 		return
 	}
+	file_fairway_resource_v1_limits_proto_init()
 	file_fairway_resource_v1_metadata_proto_init()
 	type x struct{}
 	out := protoimpl.TypeBuilder{

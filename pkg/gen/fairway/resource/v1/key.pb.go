@@ -10,6 +10,7 @@ import (
 	_ "buf.build/gen/go/bufbuild/protovalidate/protocolbuffers/go/buf/validate"
 	protoreflect "google.golang.org/protobuf/reflect/protoreflect"
 	protoimpl "google.golang.org/protobuf/runtime/protoimpl"
+	durationpb "google.golang.org/protobuf/types/known/durationpb"
 	timestamppb "google.golang.org/protobuf/types/known/timestamppb"
 	reflect "reflect"
 	sync "sync"
@@ -29,7 +30,7 @@ type Key struct {
 	Metadata *Metadata              `protobuf:"bytes,1,opt,name=metadata,proto3" json:"metadata,omitempty"`
 	// Name of the group whose channels it may use; empty means "default".
 	Group string `protobuf:"bytes,2,opt,name=group,proto3" json:"group,omitempty"`
-	// Who owns it: a person, team or customer. Free text, for filters and reports.
+	// Name of the tenant that owns it; empty = nobody.
 	Tenant string `protobuf:"bytes,3,opt,name=tenant,proto3" json:"tenant,omitempty"`
 	// A disabled key is refused; proxies hear of it at once.
 	Disabled bool `protobuf:"varint,4,opt,name=disabled,proto3" json:"disabled,omitempty"`
@@ -44,7 +45,17 @@ type Key struct {
 	// As a group's strict, for this key.
 	Strict bool `protobuf:"varint,9,opt,name=strict,proto3" json:"strict,omitempty"`
 	// Answers carry x-fairway-* headers that say who served and after which attempts.
-	DebugHeaders  bool `protobuf:"varint,10,opt,name=debug_headers,json=debugHeaders,proto3" json:"debug_headers,omitempty"`
+	DebugHeaders bool    `protobuf:"varint,10,opt,name=debug_headers,json=debugHeaders,proto3" json:"debug_headers,omitempty"`
+	Limits       *Limits `protobuf:"bytes,11,opt,name=limits,proto3" json:"limits,omitempty"`
+	// Models it may not ask for, whatever models says. A trailing * matches the rest of a name.
+	DeniedModels []string `protobuf:"bytes,12,rep,name=denied_models,json=deniedModels,proto3" json:"denied_models,omitempty"`
+	// How long it lives from its first use on: that sets expire_time, if there is none. Absent = it does not matter.
+	ExpireAfterFirstUse *durationpb.Duration `protobuf:"bytes,13,opt,name=expire_after_first_use,json=expireAfterFirstUse,proto3" json:"expire_after_first_use,omitempty"`
+	// Beginnings of the User-Agent of clients that may use it, without regard to case; empty = any. A client can say what
+	// it likes: this keeps people from mistakes, and nobody out.
+	Clients []string `protobuf:"bytes,14,rep,name=clients,proto3" json:"clients,omitempty"`
+	// Names of the accounts that may serve it; empty = all of its group.
+	Accounts      []string `protobuf:"bytes,15,rep,name=accounts,proto3" json:"accounts,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -149,11 +160,46 @@ func (x *Key) GetDebugHeaders() bool {
 	return false
 }
 
+func (x *Key) GetLimits() *Limits {
+	if x != nil {
+		return x.Limits
+	}
+	return nil
+}
+
+func (x *Key) GetDeniedModels() []string {
+	if x != nil {
+		return x.DeniedModels
+	}
+	return nil
+}
+
+func (x *Key) GetExpireAfterFirstUse() *durationpb.Duration {
+	if x != nil {
+		return x.ExpireAfterFirstUse
+	}
+	return nil
+}
+
+func (x *Key) GetClients() []string {
+	if x != nil {
+		return x.Clients
+	}
+	return nil
+}
+
+func (x *Key) GetAccounts() []string {
+	if x != nil {
+		return x.Accounts
+	}
+	return nil
+}
+
 var File_fairway_resource_v1_key_proto protoreflect.FileDescriptor
 
 const file_fairway_resource_v1_key_proto_rawDesc = "" +
 	"\n" +
-	"\x1dfairway/resource/v1/key.proto\x12\x13fairway.resource.v1\x1a\x1bbuf/validate/validate.proto\x1a\"fairway/resource/v1/metadata.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xb3\x03\n" +
+	"\x1dfairway/resource/v1/key.proto\x12\x13fairway.resource.v1\x1a\x1bbuf/validate/validate.proto\x1a fairway/resource/v1/limits.proto\x1a\"fairway/resource/v1/metadata.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xfb\x05\n" +
 	"\x03Key\x12A\n" +
 	"\bmetadata\x18\x01 \x01(\v2\x1d.fairway.resource.v1.MetadataB\x06\xbaH\x03\xc8\x01\x01R\bmetadata\x12\x1e\n" +
 	"\x05group\x18\x02 \x01(\tB\b\xbaH\x05r\x03\x18\x80\x01R\x05group\x12 \n" +
@@ -167,7 +213,12 @@ const file_fairway_resource_v1_key_proto_rawDesc = "" +
 	"\x03mac\x18\b \x01(\fB\a\xbaH\x04z\x02\x18 R\x03mac\x12\x16\n" +
 	"\x06strict\x18\t \x01(\bR\x06strict\x12#\n" +
 	"\rdebug_headers\x18\n" +
-	" \x01(\bR\fdebugHeadersB\xc1\x01\n" +
+	" \x01(\bR\fdebugHeaders\x123\n" +
+	"\x06limits\x18\v \x01(\v2\x1b.fairway.resource.v1.LimitsR\x06limits\x12C\n" +
+	"\rdenied_models\x18\f \x03(\tB\x1e\xbaH\x1b\x92\x01\x18\x10\xe8\a\x18\x01\"\x11r\x0f\x10\x01\x18\x80\x022\b^[!-~]+$R\fdeniedModels\x12b\n" +
+	"\x16expire_after_first_use\x18\r \x01(\v2\x19.google.protobuf.DurationB\x12\xbaH\x0f\xaa\x01\f\"\x06\b\xc0\x9d\xbd\x96\x012\x02\b<R\x13expireAfterFirstUse\x127\n" +
+	"\aclients\x18\x0e \x03(\tB\x1d\xbaH\x1a\x92\x01\x17\x10@\x18\x01\"\x11r\x0f\x10\x01\x18\x80\x012\b^[ -~]+$R\aclients\x12/\n" +
+	"\baccounts\x18\x0f \x03(\tB\x13\xbaH\x10\x92\x01\r\x10@\x18\x01\"\ar\x05\x10\x01\x18\x80\x01R\baccountsB\xc1\x01\n" +
 	"\x17com.fairway.resource.v1B\bKeyProtoP\x01Z.fairway/pkg/gen/fairway/resource/v1;resourcev1\xa2\x02\x03FRX\xaa\x02\x13Fairway.Resource.V1\xca\x02\x13Fairway\\Resource\\V1\xe2\x02\x1fFairway\\Resource\\V1\\GPBMetadata\xea\x02\x15Fairway::Resource::V1b\x06proto3"
 
 var (
@@ -187,15 +238,19 @@ var file_fairway_resource_v1_key_proto_goTypes = []any{
 	(*Key)(nil),                   // 0: fairway.resource.v1.Key
 	(*Metadata)(nil),              // 1: fairway.resource.v1.Metadata
 	(*timestamppb.Timestamp)(nil), // 2: google.protobuf.Timestamp
+	(*Limits)(nil),                // 3: fairway.resource.v1.Limits
+	(*durationpb.Duration)(nil),   // 4: google.protobuf.Duration
 }
 var file_fairway_resource_v1_key_proto_depIdxs = []int32{
 	1, // 0: fairway.resource.v1.Key.metadata:type_name -> fairway.resource.v1.Metadata
 	2, // 1: fairway.resource.v1.Key.expire_time:type_name -> google.protobuf.Timestamp
-	2, // [2:2] is the sub-list for method output_type
-	2, // [2:2] is the sub-list for method input_type
-	2, // [2:2] is the sub-list for extension type_name
-	2, // [2:2] is the sub-list for extension extendee
-	0, // [0:2] is the sub-list for field type_name
+	3, // 2: fairway.resource.v1.Key.limits:type_name -> fairway.resource.v1.Limits
+	4, // 3: fairway.resource.v1.Key.expire_after_first_use:type_name -> google.protobuf.Duration
+	4, // [4:4] is the sub-list for method output_type
+	4, // [4:4] is the sub-list for method input_type
+	4, // [4:4] is the sub-list for extension type_name
+	4, // [4:4] is the sub-list for extension extendee
+	0, // [0:4] is the sub-list for field type_name
 }
 
 func init() { file_fairway_resource_v1_key_proto_init() }
@@ -203,6 +258,7 @@ func file_fairway_resource_v1_key_proto_init() {
 	if File_fairway_resource_v1_key_proto != nil {
 		return
 	}
+	file_fairway_resource_v1_limits_proto_init()
 	file_fairway_resource_v1_metadata_proto_init()
 	type x struct{}
 	out := protoimpl.TypeBuilder{

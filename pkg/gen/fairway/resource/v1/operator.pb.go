@@ -85,7 +85,10 @@ type Operator struct {
 	Role     Role                   `protobuf:"varint,2,opt,name=role,proto3,enum=fairway.resource.v1.Role" json:"role,omitempty"`
 	Disabled bool                   `protobuf:"varint,3,opt,name=disabled,proto3" json:"disabled,omitempty"`
 	// At rest only: SHA-256 of the token (256 bits of randomness), 32 bytes.
-	TokenHash     []byte `protobuf:"bytes,4,opt,name=token_hash,json=tokenHash,proto3" json:"token_hash,omitempty"`
+	TokenHash []byte `protobuf:"bytes,4,opt,name=token_hash,json=tokenHash,proto3" json:"token_hash,omitempty"`
+	// Name of the tenant that the role is for: such an operator sees and changes only the keys and usage of it, and of the
+	// tenants that are parts of it. Empty = everything. An owner has none.
+	Tenant        string `protobuf:"bytes,5,opt,name=tenant,proto3" json:"tenant,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -148,18 +151,26 @@ func (x *Operator) GetTokenHash() []byte {
 	return nil
 }
 
+func (x *Operator) GetTenant() string {
+	if x != nil {
+		return x.Tenant
+	}
+	return ""
+}
+
 var File_fairway_resource_v1_operator_proto protoreflect.FileDescriptor
 
 const file_fairway_resource_v1_operator_proto_rawDesc = "" +
 	"\n" +
-	"\"fairway/resource/v1/operator.proto\x12\x13fairway.resource.v1\x1a\x1bbuf/validate/validate.proto\x1a\"fairway/resource/v1/metadata.proto\"\xcc\x01\n" +
+	"\"fairway/resource/v1/operator.proto\x12\x13fairway.resource.v1\x1a\x1bbuf/validate/validate.proto\x1a\"fairway/resource/v1/metadata.proto\"\xee\x01\n" +
 	"\bOperator\x12A\n" +
 	"\bmetadata\x18\x01 \x01(\v2\x1d.fairway.resource.v1.MetadataB\x06\xbaH\x03\xc8\x01\x01R\bmetadata\x129\n" +
 	"\x04role\x18\x02 \x01(\x0e2\x19.fairway.resource.v1.RoleB\n" +
 	"\xbaH\a\x82\x01\x04\x10\x01 \x00R\x04role\x12\x1a\n" +
 	"\bdisabled\x18\x03 \x01(\bR\bdisabled\x12&\n" +
 	"\n" +
-	"token_hash\x18\x04 \x01(\fB\a\xbaH\x04z\x02\x18 R\ttokenHash*P\n" +
+	"token_hash\x18\x04 \x01(\fB\a\xbaH\x04z\x02\x18 R\ttokenHash\x12 \n" +
+	"\x06tenant\x18\x05 \x01(\tB\b\xbaH\x05r\x03\x18\x80\x01R\x06tenant*P\n" +
 	"\x04Role\x12\x14\n" +
 	"\x10ROLE_UNSPECIFIED\x10\x00\x12\x0f\n" +
 	"\vROLE_VIEWER\x10\x01\x12\x11\n" +

@@ -23,6 +23,103 @@ const (
 	_ = protoimpl.EnforceVersion(protoimpl.MaxVersion - 20)
 )
 
+type GetLimitsRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Scope LimitScope             `protobuf:"varint,1,opt,name=scope,proto3,enum=fairway.sync.v1.LimitScope" json:"scope,omitempty"`
+	// Of the key, group or tenant.
+	Id            string `protobuf:"bytes,2,opt,name=id,proto3" json:"id,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GetLimitsRequest) Reset() {
+	*x = GetLimitsRequest{}
+	mi := &file_fairway_sync_v1_peer_proto_msgTypes[0]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GetLimitsRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GetLimitsRequest) ProtoMessage() {}
+
+func (x *GetLimitsRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_fairway_sync_v1_peer_proto_msgTypes[0]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GetLimitsRequest.ProtoReflect.Descriptor instead.
+func (*GetLimitsRequest) Descriptor() ([]byte, []int) {
+	return file_fairway_sync_v1_peer_proto_rawDescGZIP(), []int{0}
+}
+
+func (x *GetLimitsRequest) GetScope() LimitScope {
+	if x != nil {
+		return x.Scope
+	}
+	return LimitScope_LIMIT_SCOPE_UNSPECIFIED
+}
+
+func (x *GetLimitsRequest) GetId() string {
+	if x != nil {
+		return x.Id
+	}
+	return ""
+}
+
+type GetLimitsResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Limits        []*v1.LimitStatus      `protobuf:"bytes,1,rep,name=limits,proto3" json:"limits,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GetLimitsResponse) Reset() {
+	*x = GetLimitsResponse{}
+	mi := &file_fairway_sync_v1_peer_proto_msgTypes[1]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GetLimitsResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GetLimitsResponse) ProtoMessage() {}
+
+func (x *GetLimitsResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_fairway_sync_v1_peer_proto_msgTypes[1]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GetLimitsResponse.ProtoReflect.Descriptor instead.
+func (*GetLimitsResponse) Descriptor() ([]byte, []int) {
+	return file_fairway_sync_v1_peer_proto_rawDescGZIP(), []int{1}
+}
+
+func (x *GetLimitsResponse) GetLimits() []*v1.LimitStatus {
+	if x != nil {
+		return x.Limits
+	}
+	return nil
+}
+
 type GetFleetHealthRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	unknownFields protoimpl.UnknownFields
@@ -31,7 +128,7 @@ type GetFleetHealthRequest struct {
 
 func (x *GetFleetHealthRequest) Reset() {
 	*x = GetFleetHealthRequest{}
-	mi := &file_fairway_sync_v1_peer_proto_msgTypes[0]
+	mi := &file_fairway_sync_v1_peer_proto_msgTypes[2]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -43,7 +140,7 @@ func (x *GetFleetHealthRequest) String() string {
 func (*GetFleetHealthRequest) ProtoMessage() {}
 
 func (x *GetFleetHealthRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_fairway_sync_v1_peer_proto_msgTypes[0]
+	mi := &file_fairway_sync_v1_peer_proto_msgTypes[2]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -56,7 +153,7 @@ func (x *GetFleetHealthRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetFleetHealthRequest.ProtoReflect.Descriptor instead.
 func (*GetFleetHealthRequest) Descriptor() ([]byte, []int) {
-	return file_fairway_sync_v1_peer_proto_rawDescGZIP(), []int{0}
+	return file_fairway_sync_v1_peer_proto_rawDescGZIP(), []int{2}
 }
 
 type GetFleetHealthResponse struct {
@@ -68,7 +165,7 @@ type GetFleetHealthResponse struct {
 
 func (x *GetFleetHealthResponse) Reset() {
 	*x = GetFleetHealthResponse{}
-	mi := &file_fairway_sync_v1_peer_proto_msgTypes[1]
+	mi := &file_fairway_sync_v1_peer_proto_msgTypes[3]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -80,7 +177,7 @@ func (x *GetFleetHealthResponse) String() string {
 func (*GetFleetHealthResponse) ProtoMessage() {}
 
 func (x *GetFleetHealthResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_fairway_sync_v1_peer_proto_msgTypes[1]
+	mi := &file_fairway_sync_v1_peer_proto_msgTypes[3]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -93,7 +190,7 @@ func (x *GetFleetHealthResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetFleetHealthResponse.ProtoReflect.Descriptor instead.
 func (*GetFleetHealthResponse) Descriptor() ([]byte, []int) {
-	return file_fairway_sync_v1_peer_proto_rawDescGZIP(), []int{1}
+	return file_fairway_sync_v1_peer_proto_rawDescGZIP(), []int{3}
 }
 
 func (x *GetFleetHealthResponse) GetHealth() *v1.FleetHealth {
@@ -112,7 +209,7 @@ type FindDecisionRequest struct {
 
 func (x *FindDecisionRequest) Reset() {
 	*x = FindDecisionRequest{}
-	mi := &file_fairway_sync_v1_peer_proto_msgTypes[2]
+	mi := &file_fairway_sync_v1_peer_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -124,7 +221,7 @@ func (x *FindDecisionRequest) String() string {
 func (*FindDecisionRequest) ProtoMessage() {}
 
 func (x *FindDecisionRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_fairway_sync_v1_peer_proto_msgTypes[2]
+	mi := &file_fairway_sync_v1_peer_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -137,7 +234,7 @@ func (x *FindDecisionRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FindDecisionRequest.ProtoReflect.Descriptor instead.
 func (*FindDecisionRequest) Descriptor() ([]byte, []int) {
-	return file_fairway_sync_v1_peer_proto_rawDescGZIP(), []int{2}
+	return file_fairway_sync_v1_peer_proto_rawDescGZIP(), []int{4}
 }
 
 func (x *FindDecisionRequest) GetRequestId() string {
@@ -156,7 +253,7 @@ type FindDecisionResponse struct {
 
 func (x *FindDecisionResponse) Reset() {
 	*x = FindDecisionResponse{}
-	mi := &file_fairway_sync_v1_peer_proto_msgTypes[3]
+	mi := &file_fairway_sync_v1_peer_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -168,7 +265,7 @@ func (x *FindDecisionResponse) String() string {
 func (*FindDecisionResponse) ProtoMessage() {}
 
 func (x *FindDecisionResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_fairway_sync_v1_peer_proto_msgTypes[3]
+	mi := &file_fairway_sync_v1_peer_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -181,7 +278,7 @@ func (x *FindDecisionResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FindDecisionResponse.ProtoReflect.Descriptor instead.
 func (*FindDecisionResponse) Descriptor() ([]byte, []int) {
-	return file_fairway_sync_v1_peer_proto_rawDescGZIP(), []int{3}
+	return file_fairway_sync_v1_peer_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *FindDecisionResponse) GetDecision() *v1.Decision {
@@ -199,7 +296,7 @@ type ListProxiesRequest struct {
 
 func (x *ListProxiesRequest) Reset() {
 	*x = ListProxiesRequest{}
-	mi := &file_fairway_sync_v1_peer_proto_msgTypes[4]
+	mi := &file_fairway_sync_v1_peer_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -211,7 +308,7 @@ func (x *ListProxiesRequest) String() string {
 func (*ListProxiesRequest) ProtoMessage() {}
 
 func (x *ListProxiesRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_fairway_sync_v1_peer_proto_msgTypes[4]
+	mi := &file_fairway_sync_v1_peer_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -224,7 +321,7 @@ func (x *ListProxiesRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListProxiesRequest.ProtoReflect.Descriptor instead.
 func (*ListProxiesRequest) Descriptor() ([]byte, []int) {
-	return file_fairway_sync_v1_peer_proto_rawDescGZIP(), []int{4}
+	return file_fairway_sync_v1_peer_proto_rawDescGZIP(), []int{6}
 }
 
 type ListProxiesResponse struct {
@@ -238,7 +335,7 @@ type ListProxiesResponse struct {
 
 func (x *ListProxiesResponse) Reset() {
 	*x = ListProxiesResponse{}
-	mi := &file_fairway_sync_v1_peer_proto_msgTypes[5]
+	mi := &file_fairway_sync_v1_peer_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -250,7 +347,7 @@ func (x *ListProxiesResponse) String() string {
 func (*ListProxiesResponse) ProtoMessage() {}
 
 func (x *ListProxiesResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_fairway_sync_v1_peer_proto_msgTypes[5]
+	mi := &file_fairway_sync_v1_peer_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -263,7 +360,7 @@ func (x *ListProxiesResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListProxiesResponse.ProtoReflect.Descriptor instead.
 func (*ListProxiesResponse) Descriptor() ([]byte, []int) {
-	return file_fairway_sync_v1_peer_proto_rawDescGZIP(), []int{5}
+	return file_fairway_sync_v1_peer_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *ListProxiesResponse) GetRevision() int64 {
@@ -284,7 +381,13 @@ var File_fairway_sync_v1_peer_proto protoreflect.FileDescriptor
 
 const file_fairway_sync_v1_peer_proto_rawDesc = "" +
 	"\n" +
-	"\x1afairway/sync/v1/peer.proto\x12\x0ffairway.sync.v1\x1a\x1bbuf/validate/validate.proto\x1a\"fairway/admin/v1/diagnostics.proto\x1a\x1cfairway/admin/v1/fleet.proto\"\x17\n" +
+	"\x1afairway/sync/v1/peer.proto\x12\x0ffairway.sync.v1\x1a\x1bbuf/validate/validate.proto\x1a\"fairway/admin/v1/diagnostics.proto\x1a\x1cfairway/admin/v1/fleet.proto\x1a\x1cfairway/admin/v1/limit.proto\x1a\x1bfairway/sync/v1/lease.proto\"l\n" +
+	"\x10GetLimitsRequest\x12=\n" +
+	"\x05scope\x18\x01 \x01(\x0e2\x1b.fairway.sync.v1.LimitScopeB\n" +
+	"\xbaH\a\x82\x01\x04\x10\x01 \x00R\x05scope\x12\x19\n" +
+	"\x02id\x18\x02 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18@R\x02id\"J\n" +
+	"\x11GetLimitsResponse\x125\n" +
+	"\x06limits\x18\x01 \x03(\v2\x1d.fairway.admin.v1.LimitStatusR\x06limits\"\x17\n" +
 	"\x15GetFleetHealthRequest\"O\n" +
 	"\x16GetFleetHealthResponse\x125\n" +
 	"\x06health\x18\x01 \x01(\v2\x1d.fairway.admin.v1.FleetHealthR\x06health\"@\n" +
@@ -297,11 +400,12 @@ const file_fairway_sync_v1_peer_proto_rawDesc = "" +
 	"\x12ListProxiesRequest\"d\n" +
 	"\x13ListProxiesResponse\x12\x1a\n" +
 	"\brevision\x18\x01 \x01(\x03R\brevision\x121\n" +
-	"\aproxies\x18\x02 \x03(\v2\x17.fairway.admin.v1.ProxyR\aproxies2\xa7\x02\n" +
+	"\aproxies\x18\x02 \x03(\v2\x17.fairway.admin.v1.ProxyR\aproxies2\xfb\x02\n" +
 	"\vPeerService\x12X\n" +
 	"\vListProxies\x12#.fairway.sync.v1.ListProxiesRequest\x1a$.fairway.sync.v1.ListProxiesResponse\x12a\n" +
 	"\x0eGetFleetHealth\x12&.fairway.sync.v1.GetFleetHealthRequest\x1a'.fairway.sync.v1.GetFleetHealthResponse\x12[\n" +
-	"\fFindDecision\x12$.fairway.sync.v1.FindDecisionRequest\x1a%.fairway.sync.v1.FindDecisionResponseB\xa6\x01\n" +
+	"\fFindDecision\x12$.fairway.sync.v1.FindDecisionRequest\x1a%.fairway.sync.v1.FindDecisionResponse\x12R\n" +
+	"\tGetLimits\x12!.fairway.sync.v1.GetLimitsRequest\x1a\".fairway.sync.v1.GetLimitsResponseB\xa6\x01\n" +
 	"\x13com.fairway.sync.v1B\tPeerProtoP\x01Z&fairway/pkg/gen/fairway/sync/v1;syncv1\xa2\x02\x03FSX\xaa\x02\x0fFairway.Sync.V1\xca\x02\x0fFairway\\Sync\\V1\xe2\x02\x1bFairway\\Sync\\V1\\GPBMetadata\xea\x02\x11Fairway::Sync::V1b\x06proto3"
 
 var (
@@ -316,33 +420,41 @@ func file_fairway_sync_v1_peer_proto_rawDescGZIP() []byte {
 	return file_fairway_sync_v1_peer_proto_rawDescData
 }
 
-var file_fairway_sync_v1_peer_proto_msgTypes = make([]protoimpl.MessageInfo, 6)
+var file_fairway_sync_v1_peer_proto_msgTypes = make([]protoimpl.MessageInfo, 8)
 var file_fairway_sync_v1_peer_proto_goTypes = []any{
-	(*GetFleetHealthRequest)(nil),  // 0: fairway.sync.v1.GetFleetHealthRequest
-	(*GetFleetHealthResponse)(nil), // 1: fairway.sync.v1.GetFleetHealthResponse
-	(*FindDecisionRequest)(nil),    // 2: fairway.sync.v1.FindDecisionRequest
-	(*FindDecisionResponse)(nil),   // 3: fairway.sync.v1.FindDecisionResponse
-	(*ListProxiesRequest)(nil),     // 4: fairway.sync.v1.ListProxiesRequest
-	(*ListProxiesResponse)(nil),    // 5: fairway.sync.v1.ListProxiesResponse
-	(*v1.FleetHealth)(nil),         // 6: fairway.admin.v1.FleetHealth
-	(*v1.Decision)(nil),            // 7: fairway.admin.v1.Decision
-	(*v1.Proxy)(nil),               // 8: fairway.admin.v1.Proxy
+	(*GetLimitsRequest)(nil),       // 0: fairway.sync.v1.GetLimitsRequest
+	(*GetLimitsResponse)(nil),      // 1: fairway.sync.v1.GetLimitsResponse
+	(*GetFleetHealthRequest)(nil),  // 2: fairway.sync.v1.GetFleetHealthRequest
+	(*GetFleetHealthResponse)(nil), // 3: fairway.sync.v1.GetFleetHealthResponse
+	(*FindDecisionRequest)(nil),    // 4: fairway.sync.v1.FindDecisionRequest
+	(*FindDecisionResponse)(nil),   // 5: fairway.sync.v1.FindDecisionResponse
+	(*ListProxiesRequest)(nil),     // 6: fairway.sync.v1.ListProxiesRequest
+	(*ListProxiesResponse)(nil),    // 7: fairway.sync.v1.ListProxiesResponse
+	(LimitScope)(0),                // 8: fairway.sync.v1.LimitScope
+	(*v1.LimitStatus)(nil),         // 9: fairway.admin.v1.LimitStatus
+	(*v1.FleetHealth)(nil),         // 10: fairway.admin.v1.FleetHealth
+	(*v1.Decision)(nil),            // 11: fairway.admin.v1.Decision
+	(*v1.Proxy)(nil),               // 12: fairway.admin.v1.Proxy
 }
 var file_fairway_sync_v1_peer_proto_depIdxs = []int32{
-	6, // 0: fairway.sync.v1.GetFleetHealthResponse.health:type_name -> fairway.admin.v1.FleetHealth
-	7, // 1: fairway.sync.v1.FindDecisionResponse.decision:type_name -> fairway.admin.v1.Decision
-	8, // 2: fairway.sync.v1.ListProxiesResponse.proxies:type_name -> fairway.admin.v1.Proxy
-	4, // 3: fairway.sync.v1.PeerService.ListProxies:input_type -> fairway.sync.v1.ListProxiesRequest
-	0, // 4: fairway.sync.v1.PeerService.GetFleetHealth:input_type -> fairway.sync.v1.GetFleetHealthRequest
-	2, // 5: fairway.sync.v1.PeerService.FindDecision:input_type -> fairway.sync.v1.FindDecisionRequest
-	5, // 6: fairway.sync.v1.PeerService.ListProxies:output_type -> fairway.sync.v1.ListProxiesResponse
-	1, // 7: fairway.sync.v1.PeerService.GetFleetHealth:output_type -> fairway.sync.v1.GetFleetHealthResponse
-	3, // 8: fairway.sync.v1.PeerService.FindDecision:output_type -> fairway.sync.v1.FindDecisionResponse
-	6, // [6:9] is the sub-list for method output_type
-	3, // [3:6] is the sub-list for method input_type
-	3, // [3:3] is the sub-list for extension type_name
-	3, // [3:3] is the sub-list for extension extendee
-	0, // [0:3] is the sub-list for field type_name
+	8,  // 0: fairway.sync.v1.GetLimitsRequest.scope:type_name -> fairway.sync.v1.LimitScope
+	9,  // 1: fairway.sync.v1.GetLimitsResponse.limits:type_name -> fairway.admin.v1.LimitStatus
+	10, // 2: fairway.sync.v1.GetFleetHealthResponse.health:type_name -> fairway.admin.v1.FleetHealth
+	11, // 3: fairway.sync.v1.FindDecisionResponse.decision:type_name -> fairway.admin.v1.Decision
+	12, // 4: fairway.sync.v1.ListProxiesResponse.proxies:type_name -> fairway.admin.v1.Proxy
+	6,  // 5: fairway.sync.v1.PeerService.ListProxies:input_type -> fairway.sync.v1.ListProxiesRequest
+	2,  // 6: fairway.sync.v1.PeerService.GetFleetHealth:input_type -> fairway.sync.v1.GetFleetHealthRequest
+	4,  // 7: fairway.sync.v1.PeerService.FindDecision:input_type -> fairway.sync.v1.FindDecisionRequest
+	0,  // 8: fairway.sync.v1.PeerService.GetLimits:input_type -> fairway.sync.v1.GetLimitsRequest
+	7,  // 9: fairway.sync.v1.PeerService.ListProxies:output_type -> fairway.sync.v1.ListProxiesResponse
+	3,  // 10: fairway.sync.v1.PeerService.GetFleetHealth:output_type -> fairway.sync.v1.GetFleetHealthResponse
+	5,  // 11: fairway.sync.v1.PeerService.FindDecision:output_type -> fairway.sync.v1.FindDecisionResponse
+	1,  // 12: fairway.sync.v1.PeerService.GetLimits:output_type -> fairway.sync.v1.GetLimitsResponse
+	9,  // [9:13] is the sub-list for method output_type
+	5,  // [5:9] is the sub-list for method input_type
+	5,  // [5:5] is the sub-list for extension type_name
+	5,  // [5:5] is the sub-list for extension extendee
+	0,  // [0:5] is the sub-list for field type_name
 }
 
 func init() { file_fairway_sync_v1_peer_proto_init() }
@@ -350,13 +462,14 @@ func file_fairway_sync_v1_peer_proto_init() {
 	if File_fairway_sync_v1_peer_proto != nil {
 		return
 	}
+	file_fairway_sync_v1_lease_proto_init()
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_fairway_sync_v1_peer_proto_rawDesc), len(file_fairway_sync_v1_peer_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   6,
+			NumMessages:   8,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

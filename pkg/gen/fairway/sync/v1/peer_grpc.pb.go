@@ -22,6 +22,7 @@ const (
 	PeerService_ListProxies_FullMethodName    = "/fairway.sync.v1.PeerService/ListProxies"
 	PeerService_GetFleetHealth_FullMethodName = "/fairway.sync.v1.PeerService/GetFleetHealth"
 	PeerService_FindDecision_FullMethodName   = "/fairway.sync.v1.PeerService/FindDecision"
+	PeerService_GetLimits_FullMethodName      = "/fairway.sync.v1.PeerService/GetLimits"
 )
 
 // PeerServiceClient is the client API for PeerService service.
@@ -36,6 +37,8 @@ type PeerServiceClient interface {
 	GetFleetHealth(ctx context.Context, in *GetFleetHealthRequest, opts ...grpc.CallOption) (*GetFleetHealthResponse, error)
 	// FindDecision asks the proxies of this replica for a request. NOT_FOUND when none knows it.
 	FindDecision(ctx context.Context, in *FindDecisionRequest, opts ...grpc.CallOption) (*FindDecisionResponse, error)
+	// GetLimits returns where limits stand. FAILED_PRECONDITION from a replica that does not lead.
+	GetLimits(ctx context.Context, in *GetLimitsRequest, opts ...grpc.CallOption) (*GetLimitsResponse, error)
 }
 
 type peerServiceClient struct {
@@ -76,6 +79,16 @@ func (c *peerServiceClient) FindDecision(ctx context.Context, in *FindDecisionRe
 	return out, nil
 }
 
+func (c *peerServiceClient) GetLimits(ctx context.Context, in *GetLimitsRequest, opts ...grpc.CallOption) (*GetLimitsResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(GetLimitsResponse)
+	err := c.cc.Invoke(ctx, PeerService_GetLimits_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 // PeerServiceServer is the server API for PeerService service.
 // All implementations must embed UnimplementedPeerServiceServer
 // for forward compatibility.
@@ -88,6 +101,8 @@ type PeerServiceServer interface {
 	GetFleetHealth(context.Context, *GetFleetHealthRequest) (*GetFleetHealthResponse, error)
 	// FindDecision asks the proxies of this replica for a request. NOT_FOUND when none knows it.
 	FindDecision(context.Context, *FindDecisionRequest) (*FindDecisionResponse, error)
+	// GetLimits returns where limits stand. FAILED_PRECONDITION from a replica that does not lead.
+	GetLimits(context.Context, *GetLimitsRequest) (*GetLimitsResponse, error)
 	mustEmbedUnimplementedPeerServiceServer()
 }
 
@@ -106,6 +121,9 @@ func (UnimplementedPeerServiceServer) GetFleetHealth(context.Context, *GetFleetH
 }
 func (UnimplementedPeerServiceServer) FindDecision(context.Context, *FindDecisionRequest) (*FindDecisionResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method FindDecision not implemented")
+}
+func (UnimplementedPeerServiceServer) GetLimits(context.Context, *GetLimitsRequest) (*GetLimitsResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method GetLimits not implemented")
 }
 func (UnimplementedPeerServiceServer) mustEmbedUnimplementedPeerServiceServer() {}
 func (UnimplementedPeerServiceServer) testEmbeddedByValue()                     {}
@@ -182,6 +200,24 @@ func _PeerService_FindDecision_Handler(srv interface{}, ctx context.Context, dec
 	return interceptor(ctx, in, info, handler)
 }
 
+func _PeerService_GetLimits_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(GetLimitsRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(PeerServiceServer).GetLimits(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: PeerService_GetLimits_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(PeerServiceServer).GetLimits(ctx, req.(*GetLimitsRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 // PeerService_ServiceDesc is the grpc.ServiceDesc for PeerService service.
 // It's only intended for direct use with grpc.RegisterService,
 // and not to be introspected or modified (even as a copy)
@@ -200,6 +236,10 @@ var PeerService_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "FindDecision",
 			Handler:    _PeerService_FindDecision_Handler,
+		},
+		{
+			MethodName: "GetLimits",
+			Handler:    _PeerService_GetLimits_Handler,
 		},
 	},
 	Streams:  []grpc.StreamDesc{},

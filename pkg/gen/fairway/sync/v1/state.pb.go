@@ -604,11 +604,13 @@ func (x *AccountState) GetVerdict() *VerdictState {
 type VerdictState struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The value of fairway.resource.v1.HealthState.
-	State         int32                  `protobuf:"varint,1,opt,name=state,proto3" json:"state,omitempty"`
-	Reason        string                 `protobuf:"bytes,2,opt,name=reason,proto3" json:"reason,omitempty"`
-	Until         *timestamppb.Timestamp `protobuf:"bytes,3,opt,name=until,proto3" json:"until,omitempty"`
-	Since         *timestamppb.Timestamp `protobuf:"bytes,4,opt,name=since,proto3" json:"since,omitempty"`
-	Opens         uint32                 `protobuf:"varint,5,opt,name=opens,proto3" json:"opens,omitempty"`
+	State  int32                  `protobuf:"varint,1,opt,name=state,proto3" json:"state,omitempty"`
+	Reason string                 `protobuf:"bytes,2,opt,name=reason,proto3" json:"reason,omitempty"`
+	Until  *timestamppb.Timestamp `protobuf:"bytes,3,opt,name=until,proto3" json:"until,omitempty"`
+	Since  *timestamppb.Timestamp `protobuf:"bytes,4,opt,name=since,proto3" json:"since,omitempty"`
+	Opens  uint32                 `protobuf:"varint,5,opt,name=opens,proto3" json:"opens,omitempty"`
+	// Its provider ordered it, so no panic undershoots it.
+	Ordered       bool `protobuf:"varint,6,opt,name=ordered,proto3" json:"ordered,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -678,6 +680,13 @@ func (x *VerdictState) GetOpens() uint32 {
 	return 0
 }
 
+func (x *VerdictState) GetOrdered() bool {
+	if x != nil {
+		return x.Ordered
+	}
+	return false
+}
+
 type GroupState struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	Name  string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
@@ -696,8 +705,10 @@ type GroupState struct {
 	IdleTimeout      *durationpb.Duration `protobuf:"bytes,10,opt,name=idle_timeout,json=idleTimeout,proto3" json:"idle_timeout,omitempty"`
 	TotalTimeout     *durationpb.Duration `protobuf:"bytes,11,opt,name=total_timeout,json=totalTimeout,proto3" json:"total_timeout,omitempty"`
 	NoPanic          bool                 `protobuf:"varint,12,opt,name=no_panic,json=noPanic,proto3" json:"no_panic,omitempty"`
-	unknownFields    protoimpl.UnknownFields
-	sizeCache        protoimpl.SizeCache
+	// Absent = none.
+	Limits        *LimitsState `protobuf:"bytes,13,opt,name=limits,proto3" json:"limits,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *GroupState) Reset() {
@@ -814,6 +825,240 @@ func (x *GroupState) GetNoPanic() bool {
 	return false
 }
 
+func (x *GroupState) GetLimits() *LimitsState {
+	if x != nil {
+		return x.Limits
+	}
+	return nil
+}
+
+// TenantState is who owns keys.
+type TenantState struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Name  string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	// Empty = none.
+	ParentId string `protobuf:"bytes,2,opt,name=parent_id,json=parentId,proto3" json:"parent_id,omitempty"`
+	Disabled bool   `protobuf:"varint,3,opt,name=disabled,proto3" json:"disabled,omitempty"`
+	// Absent = none.
+	Limits        *LimitsState `protobuf:"bytes,4,opt,name=limits,proto3" json:"limits,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *TenantState) Reset() {
+	*x = TenantState{}
+	mi := &file_fairway_sync_v1_state_proto_msgTypes[6]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *TenantState) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*TenantState) ProtoMessage() {}
+
+func (x *TenantState) ProtoReflect() protoreflect.Message {
+	mi := &file_fairway_sync_v1_state_proto_msgTypes[6]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use TenantState.ProtoReflect.Descriptor instead.
+func (*TenantState) Descriptor() ([]byte, []int) {
+	return file_fairway_sync_v1_state_proto_rawDescGZIP(), []int{6}
+}
+
+func (x *TenantState) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *TenantState) GetParentId() string {
+	if x != nil {
+		return x.ParentId
+	}
+	return ""
+}
+
+func (x *TenantState) GetDisabled() bool {
+	if x != nil {
+		return x.Disabled
+	}
+	return false
+}
+
+func (x *TenantState) GetLimits() *LimitsState {
+	if x != nil {
+		return x.Limits
+	}
+	return nil
+}
+
+// LimitsState is a fairway.resource.v1.Limits. Which windows its budgets have, proxies hear from the leader.
+type LimitsState struct {
+	state             protoimpl.MessageState `protogen:"open.v1"`
+	Rpm               int64                  `protobuf:"varint,1,opt,name=rpm,proto3" json:"rpm,omitempty"`
+	Tpm               int64                  `protobuf:"varint,2,opt,name=tpm,proto3" json:"tpm,omitempty"`
+	Concurrency       int64                  `protobuf:"varint,3,opt,name=concurrency,proto3" json:"concurrency,omitempty"`
+	Budgets           []*BudgetState         `protobuf:"bytes,4,rep,name=budgets,proto3" json:"budgets,omitempty"`
+	MaxRequestTokens  int64                  `protobuf:"varint,5,opt,name=max_request_tokens,json=maxRequestTokens,proto3" json:"max_request_tokens,omitempty"`
+	MaxRequestNanoUsd int64                  `protobuf:"varint,6,opt,name=max_request_nano_usd,json=maxRequestNanoUsd,proto3" json:"max_request_nano_usd,omitempty"`
+	// The value of fairway.resource.v1.LimitFallback; never 0.
+	Fallback      int32 `protobuf:"varint,7,opt,name=fallback,proto3" json:"fallback,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *LimitsState) Reset() {
+	*x = LimitsState{}
+	mi := &file_fairway_sync_v1_state_proto_msgTypes[7]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *LimitsState) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*LimitsState) ProtoMessage() {}
+
+func (x *LimitsState) ProtoReflect() protoreflect.Message {
+	mi := &file_fairway_sync_v1_state_proto_msgTypes[7]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use LimitsState.ProtoReflect.Descriptor instead.
+func (*LimitsState) Descriptor() ([]byte, []int) {
+	return file_fairway_sync_v1_state_proto_rawDescGZIP(), []int{7}
+}
+
+func (x *LimitsState) GetRpm() int64 {
+	if x != nil {
+		return x.Rpm
+	}
+	return 0
+}
+
+func (x *LimitsState) GetTpm() int64 {
+	if x != nil {
+		return x.Tpm
+	}
+	return 0
+}
+
+func (x *LimitsState) GetConcurrency() int64 {
+	if x != nil {
+		return x.Concurrency
+	}
+	return 0
+}
+
+func (x *LimitsState) GetBudgets() []*BudgetState {
+	if x != nil {
+		return x.Budgets
+	}
+	return nil
+}
+
+func (x *LimitsState) GetMaxRequestTokens() int64 {
+	if x != nil {
+		return x.MaxRequestTokens
+	}
+	return 0
+}
+
+func (x *LimitsState) GetMaxRequestNanoUsd() int64 {
+	if x != nil {
+		return x.MaxRequestNanoUsd
+	}
+	return 0
+}
+
+func (x *LimitsState) GetFallback() int32 {
+	if x != nil {
+		return x.Fallback
+	}
+	return 0
+}
+
+// BudgetState is how much may be spent in a window.
+type BudgetState struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	AmountNanoUsd int64                  `protobuf:"varint,1,opt,name=amount_nano_usd,json=amountNanoUsd,proto3" json:"amount_nano_usd,omitempty"`
+	// The value of fairway.resource.v1.BudgetWindow.
+	Window         int32  `protobuf:"varint,2,opt,name=window,proto3" json:"window,omitempty"`
+	RollingMinutes uint32 `protobuf:"varint,3,opt,name=rolling_minutes,json=rollingMinutes,proto3" json:"rolling_minutes,omitempty"`
+	unknownFields  protoimpl.UnknownFields
+	sizeCache      protoimpl.SizeCache
+}
+
+func (x *BudgetState) Reset() {
+	*x = BudgetState{}
+	mi := &file_fairway_sync_v1_state_proto_msgTypes[8]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *BudgetState) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*BudgetState) ProtoMessage() {}
+
+func (x *BudgetState) ProtoReflect() protoreflect.Message {
+	mi := &file_fairway_sync_v1_state_proto_msgTypes[8]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use BudgetState.ProtoReflect.Descriptor instead.
+func (*BudgetState) Descriptor() ([]byte, []int) {
+	return file_fairway_sync_v1_state_proto_rawDescGZIP(), []int{8}
+}
+
+func (x *BudgetState) GetAmountNanoUsd() int64 {
+	if x != nil {
+		return x.AmountNanoUsd
+	}
+	return 0
+}
+
+func (x *BudgetState) GetWindow() int32 {
+	if x != nil {
+		return x.Window
+	}
+	return 0
+}
+
+func (x *BudgetState) GetRollingMinutes() uint32 {
+	if x != nil {
+		return x.RollingMinutes
+	}
+	return 0
+}
+
 type KeyState struct {
 	state    protoimpl.MessageState `protogen:"open.v1"`
 	Name     string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
@@ -825,16 +1070,25 @@ type KeyState struct {
 	Models     []string               `protobuf:"bytes,6,rep,name=models,proto3" json:"models,omitempty"`
 	AllowedIps []string               `protobuf:"bytes,7,rep,name=allowed_ips,json=allowedIps,proto3" json:"allowed_ips,omitempty"`
 	// HMAC-SHA256(pepper, key).
-	Mac           []byte `protobuf:"bytes,8,opt,name=mac,proto3" json:"mac,omitempty"`
-	Strict        bool   `protobuf:"varint,9,opt,name=strict,proto3" json:"strict,omitempty"`
-	DebugHeaders  bool   `protobuf:"varint,10,opt,name=debug_headers,json=debugHeaders,proto3" json:"debug_headers,omitempty"`
+	Mac          []byte `protobuf:"bytes,8,opt,name=mac,proto3" json:"mac,omitempty"`
+	Strict       bool   `protobuf:"varint,9,opt,name=strict,proto3" json:"strict,omitempty"`
+	DebugHeaders bool   `protobuf:"varint,10,opt,name=debug_headers,json=debugHeaders,proto3" json:"debug_headers,omitempty"`
+	// Empty = nobody's.
+	TenantId string `protobuf:"bytes,11,opt,name=tenant_id,json=tenantId,proto3" json:"tenant_id,omitempty"`
+	// Absent = none.
+	Limits       *LimitsState `protobuf:"bytes,12,opt,name=limits,proto3" json:"limits,omitempty"`
+	DeniedModels []string     `protobuf:"bytes,13,rep,name=denied_models,json=deniedModels,proto3" json:"denied_models,omitempty"`
+	// Beginnings of User-Agent, in lower case; empty = any.
+	Clients []string `protobuf:"bytes,14,rep,name=clients,proto3" json:"clients,omitempty"`
+	// Empty = all of the group.
+	AccountIds    []string `protobuf:"bytes,15,rep,name=account_ids,json=accountIds,proto3" json:"account_ids,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *KeyState) Reset() {
 	*x = KeyState{}
-	mi := &file_fairway_sync_v1_state_proto_msgTypes[6]
+	mi := &file_fairway_sync_v1_state_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -846,7 +1100,7 @@ func (x *KeyState) String() string {
 func (*KeyState) ProtoMessage() {}
 
 func (x *KeyState) ProtoReflect() protoreflect.Message {
-	mi := &file_fairway_sync_v1_state_proto_msgTypes[6]
+	mi := &file_fairway_sync_v1_state_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -859,7 +1113,7 @@ func (x *KeyState) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use KeyState.ProtoReflect.Descriptor instead.
 func (*KeyState) Descriptor() ([]byte, []int) {
-	return file_fairway_sync_v1_state_proto_rawDescGZIP(), []int{6}
+	return file_fairway_sync_v1_state_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *KeyState) GetName() string {
@@ -932,6 +1186,41 @@ func (x *KeyState) GetDebugHeaders() bool {
 	return false
 }
 
+func (x *KeyState) GetTenantId() string {
+	if x != nil {
+		return x.TenantId
+	}
+	return ""
+}
+
+func (x *KeyState) GetLimits() *LimitsState {
+	if x != nil {
+		return x.Limits
+	}
+	return nil
+}
+
+func (x *KeyState) GetDeniedModels() []string {
+	if x != nil {
+		return x.DeniedModels
+	}
+	return nil
+}
+
+func (x *KeyState) GetClients() []string {
+	if x != nil {
+		return x.Clients
+	}
+	return nil
+}
+
+func (x *KeyState) GetAccountIds() []string {
+	if x != nil {
+		return x.AccountIds
+	}
+	return nil
+}
+
 type ModelState struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	Name  string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
@@ -951,7 +1240,7 @@ type ModelState struct {
 
 func (x *ModelState) Reset() {
 	*x = ModelState{}
-	mi := &file_fairway_sync_v1_state_proto_msgTypes[7]
+	mi := &file_fairway_sync_v1_state_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -963,7 +1252,7 @@ func (x *ModelState) String() string {
 func (*ModelState) ProtoMessage() {}
 
 func (x *ModelState) ProtoReflect() protoreflect.Message {
-	mi := &file_fairway_sync_v1_state_proto_msgTypes[7]
+	mi := &file_fairway_sync_v1_state_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -976,7 +1265,7 @@ func (x *ModelState) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ModelState.ProtoReflect.Descriptor instead.
 func (*ModelState) Descriptor() ([]byte, []int) {
-	return file_fairway_sync_v1_state_proto_rawDescGZIP(), []int{7}
+	return file_fairway_sync_v1_state_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *ModelState) GetName() string {
@@ -1055,7 +1344,7 @@ type PriceState struct {
 
 func (x *PriceState) Reset() {
 	*x = PriceState{}
-	mi := &file_fairway_sync_v1_state_proto_msgTypes[8]
+	mi := &file_fairway_sync_v1_state_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1067,7 +1356,7 @@ func (x *PriceState) String() string {
 func (*PriceState) ProtoMessage() {}
 
 func (x *PriceState) ProtoReflect() protoreflect.Message {
-	mi := &file_fairway_sync_v1_state_proto_msgTypes[8]
+	mi := &file_fairway_sync_v1_state_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1080,7 +1369,7 @@ func (x *PriceState) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PriceState.ProtoReflect.Descriptor instead.
 func (*PriceState) Descriptor() ([]byte, []int) {
-	return file_fairway_sync_v1_state_proto_rawDescGZIP(), []int{8}
+	return file_fairway_sync_v1_state_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *PriceState) GetEffectiveTime() *timestamppb.Timestamp {
@@ -1196,7 +1485,7 @@ type SettingsState struct {
 
 func (x *SettingsState) Reset() {
 	*x = SettingsState{}
-	mi := &file_fairway_sync_v1_state_proto_msgTypes[9]
+	mi := &file_fairway_sync_v1_state_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1208,7 +1497,7 @@ func (x *SettingsState) String() string {
 func (*SettingsState) ProtoMessage() {}
 
 func (x *SettingsState) ProtoReflect() protoreflect.Message {
-	mi := &file_fairway_sync_v1_state_proto_msgTypes[9]
+	mi := &file_fairway_sync_v1_state_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1221,7 +1510,7 @@ func (x *SettingsState) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SettingsState.ProtoReflect.Descriptor instead.
 func (*SettingsState) Descriptor() ([]byte, []int) {
-	return file_fairway_sync_v1_state_proto_rawDescGZIP(), []int{9}
+	return file_fairway_sync_v1_state_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *SettingsState) GetMaxAttempts() uint32 {
@@ -1307,7 +1596,7 @@ type BalanceState struct {
 
 func (x *BalanceState) Reset() {
 	*x = BalanceState{}
-	mi := &file_fairway_sync_v1_state_proto_msgTypes[10]
+	mi := &file_fairway_sync_v1_state_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1319,7 +1608,7 @@ func (x *BalanceState) String() string {
 func (*BalanceState) ProtoMessage() {}
 
 func (x *BalanceState) ProtoReflect() protoreflect.Message {
-	mi := &file_fairway_sync_v1_state_proto_msgTypes[10]
+	mi := &file_fairway_sync_v1_state_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1332,7 +1621,7 @@ func (x *BalanceState) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use BalanceState.ProtoReflect.Descriptor instead.
 func (*BalanceState) Descriptor() ([]byte, []int) {
-	return file_fairway_sync_v1_state_proto_rawDescGZIP(), []int{10}
+	return file_fairway_sync_v1_state_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *BalanceState) GetCost() float64 {
@@ -1385,7 +1674,7 @@ type BreakerState struct {
 
 func (x *BreakerState) Reset() {
 	*x = BreakerState{}
-	mi := &file_fairway_sync_v1_state_proto_msgTypes[11]
+	mi := &file_fairway_sync_v1_state_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1397,7 +1686,7 @@ func (x *BreakerState) String() string {
 func (*BreakerState) ProtoMessage() {}
 
 func (x *BreakerState) ProtoReflect() protoreflect.Message {
-	mi := &file_fairway_sync_v1_state_proto_msgTypes[11]
+	mi := &file_fairway_sync_v1_state_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1410,7 +1699,7 @@ func (x *BreakerState) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use BreakerState.ProtoReflect.Descriptor instead.
 func (*BreakerState) Descriptor() ([]byte, []int) {
-	return file_fairway_sync_v1_state_proto_rawDescGZIP(), []int{11}
+	return file_fairway_sync_v1_state_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *BreakerState) GetConsecutiveFailures() uint32 {
@@ -1575,13 +1864,14 @@ const file_fairway_sync_v1_state_proto_rawDesc = "" +
 	"\x0esession_length\x18\x12 \x01(\v2\x19.google.protobuf.DurationR\rsessionLength\x12)\n" +
 	"\x10session_requests\x18\x13 \x01(\x04R\x0fsessionRequests\x12%\n" +
 	"\x0esession_tokens\x18\x14 \x01(\x04R\rsessionTokens\x127\n" +
-	"\averdict\x18\x15 \x01(\v2\x1d.fairway.sync.v1.VerdictStateR\averdict\"\xb6\x01\n" +
+	"\averdict\x18\x15 \x01(\v2\x1d.fairway.sync.v1.VerdictStateR\averdict\"\xd0\x01\n" +
 	"\fVerdictState\x12\x14\n" +
 	"\x05state\x18\x01 \x01(\x05R\x05state\x12\x16\n" +
 	"\x06reason\x18\x02 \x01(\tR\x06reason\x120\n" +
 	"\x05until\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\x05until\x120\n" +
 	"\x05since\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\x05since\x12\x14\n" +
-	"\x05opens\x18\x05 \x01(\rR\x05opens\"\xfd\x03\n" +
+	"\x05opens\x18\x05 \x01(\rR\x05opens\x12\x18\n" +
+	"\aordered\x18\x06 \x01(\bR\aordered\"\xb3\x04\n" +
 	"\n" +
 	"GroupState\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x1a\n" +
@@ -1597,7 +1887,25 @@ const file_fairway_sync_v1_state_proto_rawDesc = "" +
 	"\fidle_timeout\x18\n" +
 	" \x01(\v2\x19.google.protobuf.DurationR\vidleTimeout\x12>\n" +
 	"\rtotal_timeout\x18\v \x01(\v2\x19.google.protobuf.DurationR\ftotalTimeout\x12\x19\n" +
-	"\bno_panic\x18\f \x01(\bR\anoPanic\"\xb2\x02\n" +
+	"\bno_panic\x18\f \x01(\bR\anoPanic\x124\n" +
+	"\x06limits\x18\r \x01(\v2\x1c.fairway.sync.v1.LimitsStateR\x06limits\"\x90\x01\n" +
+	"\vTenantState\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12\x1b\n" +
+	"\tparent_id\x18\x02 \x01(\tR\bparentId\x12\x1a\n" +
+	"\bdisabled\x18\x03 \x01(\bR\bdisabled\x124\n" +
+	"\x06limits\x18\x04 \x01(\v2\x1c.fairway.sync.v1.LimitsStateR\x06limits\"\x86\x02\n" +
+	"\vLimitsState\x12\x10\n" +
+	"\x03rpm\x18\x01 \x01(\x03R\x03rpm\x12\x10\n" +
+	"\x03tpm\x18\x02 \x01(\x03R\x03tpm\x12 \n" +
+	"\vconcurrency\x18\x03 \x01(\x03R\vconcurrency\x126\n" +
+	"\abudgets\x18\x04 \x03(\v2\x1c.fairway.sync.v1.BudgetStateR\abudgets\x12,\n" +
+	"\x12max_request_tokens\x18\x05 \x01(\x03R\x10maxRequestTokens\x12/\n" +
+	"\x14max_request_nano_usd\x18\x06 \x01(\x03R\x11maxRequestNanoUsd\x12\x1a\n" +
+	"\bfallback\x18\a \x01(\x05R\bfallback\"v\n" +
+	"\vBudgetState\x12&\n" +
+	"\x0famount_nano_usd\x18\x01 \x01(\x03R\ramountNanoUsd\x12\x16\n" +
+	"\x06window\x18\x02 \x01(\x05R\x06window\x12'\n" +
+	"\x0frolling_minutes\x18\x03 \x01(\rR\x0erollingMinutes\"\xe5\x03\n" +
 	"\bKeyState\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x19\n" +
 	"\bgroup_id\x18\x02 \x01(\tR\agroupId\x12\x16\n" +
@@ -1611,7 +1919,13 @@ const file_fairway_sync_v1_state_proto_rawDesc = "" +
 	"\x03mac\x18\b \x01(\fR\x03mac\x12\x16\n" +
 	"\x06strict\x18\t \x01(\bR\x06strict\x12#\n" +
 	"\rdebug_headers\x18\n" +
-	" \x01(\bR\fdebugHeaders\"\xe3\x01\n" +
+	" \x01(\bR\fdebugHeaders\x12\x1b\n" +
+	"\ttenant_id\x18\v \x01(\tR\btenantId\x124\n" +
+	"\x06limits\x18\f \x01(\v2\x1c.fairway.sync.v1.LimitsStateR\x06limits\x12#\n" +
+	"\rdenied_models\x18\r \x03(\tR\fdeniedModels\x12\x18\n" +
+	"\aclients\x18\x0e \x03(\tR\aclients\x12\x1f\n" +
+	"\vaccount_ids\x18\x0f \x03(\tR\n" +
+	"accountIds\"\xe3\x01\n" +
 	"\n" +
 	"ModelState\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x16\n" +
@@ -1685,7 +1999,7 @@ func file_fairway_sync_v1_state_proto_rawDescGZIP() []byte {
 	return file_fairway_sync_v1_state_proto_rawDescData
 }
 
-var file_fairway_sync_v1_state_proto_msgTypes = make([]protoimpl.MessageInfo, 15)
+var file_fairway_sync_v1_state_proto_msgTypes = make([]protoimpl.MessageInfo, 18)
 var file_fairway_sync_v1_state_proto_goTypes = []any{
 	(*ChannelState)(nil),          // 0: fairway.sync.v1.ChannelState
 	(*ParameterRule)(nil),         // 1: fairway.sync.v1.ParameterRule
@@ -1693,55 +2007,62 @@ var file_fairway_sync_v1_state_proto_goTypes = []any{
 	(*AccountState)(nil),          // 3: fairway.sync.v1.AccountState
 	(*VerdictState)(nil),          // 4: fairway.sync.v1.VerdictState
 	(*GroupState)(nil),            // 5: fairway.sync.v1.GroupState
-	(*KeyState)(nil),              // 6: fairway.sync.v1.KeyState
-	(*ModelState)(nil),            // 7: fairway.sync.v1.ModelState
-	(*PriceState)(nil),            // 8: fairway.sync.v1.PriceState
-	(*SettingsState)(nil),         // 9: fairway.sync.v1.SettingsState
-	(*BalanceState)(nil),          // 10: fairway.sync.v1.BalanceState
-	(*BreakerState)(nil),          // 11: fairway.sync.v1.BreakerState
-	nil,                           // 12: fairway.sync.v1.ChannelState.ModelMappingEntry
-	nil,                           // 13: fairway.sync.v1.ChannelState.HeadersEntry
-	nil,                           // 14: fairway.sync.v1.ChannelState.StatusMappingEntry
-	(*durationpb.Duration)(nil),   // 15: google.protobuf.Duration
-	(*timestamppb.Timestamp)(nil), // 16: google.protobuf.Timestamp
+	(*TenantState)(nil),           // 6: fairway.sync.v1.TenantState
+	(*LimitsState)(nil),           // 7: fairway.sync.v1.LimitsState
+	(*BudgetState)(nil),           // 8: fairway.sync.v1.BudgetState
+	(*KeyState)(nil),              // 9: fairway.sync.v1.KeyState
+	(*ModelState)(nil),            // 10: fairway.sync.v1.ModelState
+	(*PriceState)(nil),            // 11: fairway.sync.v1.PriceState
+	(*SettingsState)(nil),         // 12: fairway.sync.v1.SettingsState
+	(*BalanceState)(nil),          // 13: fairway.sync.v1.BalanceState
+	(*BreakerState)(nil),          // 14: fairway.sync.v1.BreakerState
+	nil,                           // 15: fairway.sync.v1.ChannelState.ModelMappingEntry
+	nil,                           // 16: fairway.sync.v1.ChannelState.HeadersEntry
+	nil,                           // 17: fairway.sync.v1.ChannelState.StatusMappingEntry
+	(*durationpb.Duration)(nil),   // 18: google.protobuf.Duration
+	(*timestamppb.Timestamp)(nil), // 19: google.protobuf.Timestamp
 }
 var file_fairway_sync_v1_state_proto_depIdxs = []int32{
-	12, // 0: fairway.sync.v1.ChannelState.model_mapping:type_name -> fairway.sync.v1.ChannelState.ModelMappingEntry
-	13, // 1: fairway.sync.v1.ChannelState.headers:type_name -> fairway.sync.v1.ChannelState.HeadersEntry
-	15, // 2: fairway.sync.v1.ChannelState.dial_timeout:type_name -> google.protobuf.Duration
-	15, // 3: fairway.sync.v1.ChannelState.tls_timeout:type_name -> google.protobuf.Duration
-	15, // 4: fairway.sync.v1.ChannelState.first_byte_timeout:type_name -> google.protobuf.Duration
-	15, // 5: fairway.sync.v1.ChannelState.idle_timeout:type_name -> google.protobuf.Duration
+	15, // 0: fairway.sync.v1.ChannelState.model_mapping:type_name -> fairway.sync.v1.ChannelState.ModelMappingEntry
+	16, // 1: fairway.sync.v1.ChannelState.headers:type_name -> fairway.sync.v1.ChannelState.HeadersEntry
+	18, // 2: fairway.sync.v1.ChannelState.dial_timeout:type_name -> google.protobuf.Duration
+	18, // 3: fairway.sync.v1.ChannelState.tls_timeout:type_name -> google.protobuf.Duration
+	18, // 4: fairway.sync.v1.ChannelState.first_byte_timeout:type_name -> google.protobuf.Duration
+	18, // 5: fairway.sync.v1.ChannelState.idle_timeout:type_name -> google.protobuf.Duration
 	1,  // 6: fairway.sync.v1.ChannelState.parameters:type_name -> fairway.sync.v1.ParameterRule
 	2,  // 7: fairway.sync.v1.ChannelState.header_rules:type_name -> fairway.sync.v1.HeaderRule
-	14, // 8: fairway.sync.v1.ChannelState.status_mapping:type_name -> fairway.sync.v1.ChannelState.StatusMappingEntry
-	15, // 9: fairway.sync.v1.ChannelState.total_timeout:type_name -> google.protobuf.Duration
-	16, // 10: fairway.sync.v1.AccountState.secret_expire_time:type_name -> google.protobuf.Timestamp
-	15, // 11: fairway.sync.v1.AccountState.session_length:type_name -> google.protobuf.Duration
+	17, // 8: fairway.sync.v1.ChannelState.status_mapping:type_name -> fairway.sync.v1.ChannelState.StatusMappingEntry
+	18, // 9: fairway.sync.v1.ChannelState.total_timeout:type_name -> google.protobuf.Duration
+	19, // 10: fairway.sync.v1.AccountState.secret_expire_time:type_name -> google.protobuf.Timestamp
+	18, // 11: fairway.sync.v1.AccountState.session_length:type_name -> google.protobuf.Duration
 	4,  // 12: fairway.sync.v1.AccountState.verdict:type_name -> fairway.sync.v1.VerdictState
-	16, // 13: fairway.sync.v1.VerdictState.until:type_name -> google.protobuf.Timestamp
-	16, // 14: fairway.sync.v1.VerdictState.since:type_name -> google.protobuf.Timestamp
-	15, // 15: fairway.sync.v1.GroupState.hedge_after:type_name -> google.protobuf.Duration
-	15, // 16: fairway.sync.v1.GroupState.first_byte_timeout:type_name -> google.protobuf.Duration
-	15, // 17: fairway.sync.v1.GroupState.idle_timeout:type_name -> google.protobuf.Duration
-	15, // 18: fairway.sync.v1.GroupState.total_timeout:type_name -> google.protobuf.Duration
-	16, // 19: fairway.sync.v1.KeyState.expire_time:type_name -> google.protobuf.Timestamp
-	8,  // 20: fairway.sync.v1.ModelState.prices:type_name -> fairway.sync.v1.PriceState
-	16, // 21: fairway.sync.v1.PriceState.effective_time:type_name -> google.protobuf.Timestamp
-	10, // 22: fairway.sync.v1.SettingsState.balance:type_name -> fairway.sync.v1.BalanceState
-	11, // 23: fairway.sync.v1.SettingsState.breaker:type_name -> fairway.sync.v1.BreakerState
-	7,  // 24: fairway.sync.v1.SettingsState.built_in_models:type_name -> fairway.sync.v1.ModelState
-	8,  // 25: fairway.sync.v1.SettingsState.default_price:type_name -> fairway.sync.v1.PriceState
-	15, // 26: fairway.sync.v1.BreakerState.window:type_name -> google.protobuf.Duration
-	15, // 27: fairway.sync.v1.BreakerState.open:type_name -> google.protobuf.Duration
-	15, // 28: fairway.sync.v1.BreakerState.max_open:type_name -> google.protobuf.Duration
-	15, // 29: fairway.sync.v1.BreakerState.slow_start:type_name -> google.protobuf.Duration
-	15, // 30: fairway.sync.v1.BreakerState.check_interval:type_name -> google.protobuf.Duration
-	31, // [31:31] is the sub-list for method output_type
-	31, // [31:31] is the sub-list for method input_type
-	31, // [31:31] is the sub-list for extension type_name
-	31, // [31:31] is the sub-list for extension extendee
-	0,  // [0:31] is the sub-list for field type_name
+	19, // 13: fairway.sync.v1.VerdictState.until:type_name -> google.protobuf.Timestamp
+	19, // 14: fairway.sync.v1.VerdictState.since:type_name -> google.protobuf.Timestamp
+	18, // 15: fairway.sync.v1.GroupState.hedge_after:type_name -> google.protobuf.Duration
+	18, // 16: fairway.sync.v1.GroupState.first_byte_timeout:type_name -> google.protobuf.Duration
+	18, // 17: fairway.sync.v1.GroupState.idle_timeout:type_name -> google.protobuf.Duration
+	18, // 18: fairway.sync.v1.GroupState.total_timeout:type_name -> google.protobuf.Duration
+	7,  // 19: fairway.sync.v1.GroupState.limits:type_name -> fairway.sync.v1.LimitsState
+	7,  // 20: fairway.sync.v1.TenantState.limits:type_name -> fairway.sync.v1.LimitsState
+	8,  // 21: fairway.sync.v1.LimitsState.budgets:type_name -> fairway.sync.v1.BudgetState
+	19, // 22: fairway.sync.v1.KeyState.expire_time:type_name -> google.protobuf.Timestamp
+	7,  // 23: fairway.sync.v1.KeyState.limits:type_name -> fairway.sync.v1.LimitsState
+	11, // 24: fairway.sync.v1.ModelState.prices:type_name -> fairway.sync.v1.PriceState
+	19, // 25: fairway.sync.v1.PriceState.effective_time:type_name -> google.protobuf.Timestamp
+	13, // 26: fairway.sync.v1.SettingsState.balance:type_name -> fairway.sync.v1.BalanceState
+	14, // 27: fairway.sync.v1.SettingsState.breaker:type_name -> fairway.sync.v1.BreakerState
+	10, // 28: fairway.sync.v1.SettingsState.built_in_models:type_name -> fairway.sync.v1.ModelState
+	11, // 29: fairway.sync.v1.SettingsState.default_price:type_name -> fairway.sync.v1.PriceState
+	18, // 30: fairway.sync.v1.BreakerState.window:type_name -> google.protobuf.Duration
+	18, // 31: fairway.sync.v1.BreakerState.open:type_name -> google.protobuf.Duration
+	18, // 32: fairway.sync.v1.BreakerState.max_open:type_name -> google.protobuf.Duration
+	18, // 33: fairway.sync.v1.BreakerState.slow_start:type_name -> google.protobuf.Duration
+	18, // 34: fairway.sync.v1.BreakerState.check_interval:type_name -> google.protobuf.Duration
+	35, // [35:35] is the sub-list for method output_type
+	35, // [35:35] is the sub-list for method input_type
+	35, // [35:35] is the sub-list for extension type_name
+	35, // [35:35] is the sub-list for extension extendee
+	0,  // [0:35] is the sub-list for field type_name
 }
 
 func init() { file_fairway_sync_v1_state_proto_init() }
@@ -1755,7 +2076,7 @@ func file_fairway_sync_v1_state_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_fairway_sync_v1_state_proto_rawDesc), len(file_fairway_sync_v1_state_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   15,
+			NumMessages:   18,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

@@ -41,6 +41,8 @@ const (
 	Kind_KIND_MODEL Kind = 5
 	// SettingsState.
 	Kind_KIND_SETTINGS Kind = 6
+	// TenantState.
+	Kind_KIND_TENANT Kind = 7
 )
 
 // Enum value maps for Kind.
@@ -53,6 +55,7 @@ var (
 		4: "KIND_KEY",
 		5: "KIND_MODEL",
 		6: "KIND_SETTINGS",
+		7: "KIND_TENANT",
 	}
 	Kind_value = map[string]int32{
 		"KIND_UNSPECIFIED": 0,
@@ -62,6 +65,7 @@ var (
 		"KIND_KEY":         4,
 		"KIND_MODEL":       5,
 		"KIND_SETTINGS":    6,
+		"KIND_TENANT":      7,
 	}
 )
 
@@ -1172,7 +1176,7 @@ const file_fairway_sync_v1_sync_proto_rawDesc = "" +
 	"\bProgress\x12\x1a\n" +
 	"\brevision\x18\x01 \x01(\x03R\brevision\"8\n" +
 	"\x05Drain\x12/\n" +
-	"\x05grace\x18\x01 \x01(\v2\x19.google.protobuf.DurationR\x05grace*\x81\x01\n" +
+	"\x05grace\x18\x01 \x01(\v2\x19.google.protobuf.DurationR\x05grace*\x92\x01\n" +
 	"\x04Kind\x12\x14\n" +
 	"\x10KIND_UNSPECIFIED\x10\x00\x12\x10\n" +
 	"\fKIND_CHANNEL\x10\x01\x12\x10\n" +
@@ -1182,7 +1186,8 @@ const file_fairway_sync_v1_sync_proto_rawDesc = "" +
 	"\bKIND_KEY\x10\x04\x12\x0e\n" +
 	"\n" +
 	"KIND_MODEL\x10\x05\x12\x11\n" +
-	"\rKIND_SETTINGS\x10\x062\xf6\x01\n" +
+	"\rKIND_SETTINGS\x10\x06\x12\x0f\n" +
+	"\vKIND_TENANT\x10\a2\xf6\x01\n" +
 	"\x10StateSyncService\x12G\n" +
 	"\x04Sync\x12\x1c.fairway.sync.v1.SyncRequest\x1a\x1d.fairway.sync.v1.SyncResponse(\x010\x01\x12M\n" +
 	"\x06Report\x12\x1e.fairway.sync.v1.ReportRequest\x1a\x1f.fairway.sync.v1.ReportResponse(\x010\x01\x12J\n" +
