@@ -9,6 +9,7 @@ import (
 	"crypto/x509/pkix"
 	"encoding/json"
 	"encoding/pem"
+	"errors"
 	"fmt"
 	"io"
 	"math/big"
@@ -239,8 +240,15 @@ func (r *rig) nginx(ctx context.Context) (*target, error) {
 		return nil, err
 	}
 	t := &target{name: "nginx", plain: ports[0], tls: ports[1], main: p}
-	t.pids, err = withChildren(p.pid())
-	return t, err
+	// The master listens before there is a worker, and it is the worker whose time counts.
+	return t, p.await(ctx, func(context.Context) error {
+		pids, err := withChildren(p.pid())
+		if err == nil && len(pids) < 2 {
+			err = errors.New("it has no worker yet")
+		}
+		t.pids = pids
+		return err
+	})
 }
 
 func (r *rig) nginxConfig(plain, tls string) string {
