@@ -91,6 +91,8 @@ type Deps struct {
 	Health Health
 	// Lookups finds single requests; without one they cannot be explained.
 	Lookups Lookups
+	// Limits knows where limits stand; without one nobody learns it.
+	Limits Limits
 	// Prices are the built-in ones; nil = none.
 	Prices       *adminv1.GetBuiltInPricesResponse
 	Log          *slog.Logger                // nil = discard
@@ -109,6 +111,7 @@ type Service struct {
 	prober       Prober
 	views        *views
 	lookups      Lookups
+	limits       Limits
 	prices       *adminv1.GetBuiltInPricesResponse
 	log          *slog.Logger
 	now          func() time.Time
@@ -132,7 +135,7 @@ func New(d Deps) (*Service, error) {
 	}
 	s := &Service{
 		store: d.Store, sealer: d.Keyring, hasher: clientkey.NewHasher(d.Pepper),
-		fleet: d.Fleet, usage: d.Usage, tokens: d.Tokens, prober: d.Prober, lookups: d.Lookups, prices: d.Prices,
+		fleet: d.Fleet, usage: d.Usage, tokens: d.Tokens, prober: d.Prober, lookups: d.Lookups, limits: d.Limits, prices: d.Prices,
 		log: d.Log, now: d.Now, interceptors: d.Interceptors,
 		auth:      operator.NewAuthenticator(d.Store, operator.Procedures()),
 		validator: validator, filters: filters,

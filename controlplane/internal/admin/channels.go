@@ -98,6 +98,9 @@ func (s channelService) accountsOf(ctx context.Context, channel model.Resource) 
 	if err != nil {
 		return store.Write{}, err
 	}
+	if err := model.CheckCascade(st, channel.GetMetadata().GetName()); err != nil {
+		return store.Write{}, err // before any account is gone
+	}
 	var w store.Write
 	for a := range st.AccountsOf(channel.GetMetadata().GetName()) {
 		if len(w.Deletes) == cascadeBatch {

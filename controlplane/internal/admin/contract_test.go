@@ -48,6 +48,7 @@ func TestEveryRequestFieldHasARule(t *testing.T) {
 		adminv1.File_fairway_admin_v1_key_proto, adminv1.File_fairway_admin_v1_model_proto, adminv1.File_fairway_admin_v1_operator_proto,
 		adminv1.File_fairway_admin_v1_settings_proto, adminv1.File_fairway_admin_v1_fleet_proto, adminv1.File_fairway_admin_v1_usage_proto,
 		adminv1.File_fairway_admin_v1_audit_proto, adminv1.File_fairway_admin_v1_diagnostics_proto,
+		adminv1.File_fairway_admin_v1_tenant_proto, adminv1.File_fairway_admin_v1_notifier_proto, adminv1.File_fairway_admin_v1_limit_proto,
 		syncv1.File_fairway_sync_v1_sync_proto, syncv1.File_fairway_sync_v1_enroll_proto,
 	} {
 		for i := range file.Services().Len() {
@@ -72,6 +73,7 @@ var unread = map[protoreflect.FullName]bool{
 	"fairway.sync.v1.FaultCount.count":   true,
 	"fairway.sync.v1.FamilyRest.rest":    true,
 	"fairway.sync.v1.ProbeOutcome.asked": true,
+	"fairway.sync.v1.Holding.ends_in":    true,
 
 	"fairway.sync.v1.AccountDelta.ok":               true,
 	"fairway.sync.v1.AccountDelta.failures_in_row":  true,

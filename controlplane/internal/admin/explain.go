@@ -25,10 +25,10 @@ func explain(s *model.State, key *resourcev1.Key, modelName string, now time.Tim
 	if group == "" {
 		group = model.DefaultGroup
 	}
-	q := question{state: s, model: modelName, now: now, view: v}
+	q := question{state: s, key: key, model: modelName, now: now, view: v}
 	candidates, at := q.candidates(group)
 	out := &adminv1.ExplainResponse{Group: group, Candidates: candidates, Revision: s.Revision()}
-	out.HttpStatus, out.Verdict = verdict(key, modelName, now, at)
+	out.HttpStatus, out.Verdict = verdict(s, key, modelName, now, at)
 	out.Served = out.HttpStatus == 0
 	switch {
 	case out.Served && at.usable:
@@ -43,6 +43,7 @@ func explain(s *model.State, key *resourcev1.Key, modelName string, now time.Tim
 // question is what explain is asked.
 type question struct {
 	state *model.State
+	key   *resourcev1.Key
 	model string
 	now   time.Time
 	view  *view
@@ -76,11 +77,15 @@ func (at *situation) policy(s *model.State) {
 }
 
 // verdict asks the data plane's questions in the data plane's order. The status is 0 when all are answered well.
-func verdict(key *resourcev1.Key, modelName string, now time.Time, at situation) (int32, string) {
+func verdict(s *model.State, key *resourcev1.Key, modelName string, now time.Time, at situation) (int32, string) {
 	name := key.GetMetadata().GetName()
+	tenants := model.TenantsOf(s, key.GetTenant())
+	off := slices.IndexFunc(tenants, (*resourcev1.Tenant).GetDisabled)
 	switch {
 	case key.GetDisabled():
 		return http.StatusUnauthorized, fmt.Sprintf("key %q is disabled", name)
+	case off >= 0:
+		return http.StatusUnauthorized, fmt.Sprintf("tenant %q is disabled, and key %q with it", tenants[off].GetMetadata().GetName(), name)
 	case expired(key, now):
 		return http.StatusUnauthorized, fmt.Sprintf("key %q expired at %s", name, key.GetExpireTime().AsTime().Format(time.RFC3339))
 	case !allowsModel(key, modelName):
@@ -104,15 +109,17 @@ func expired(key *resourcev1.Key, now time.Time) bool {
 	return t != nil && now.UnixMilli() >= t.AsTime().UnixMilli()
 }
 
-// allowsModel applies the key's model rule: no names allow all; a trailing * matches the rest.
+// allowsModel applies the key's model rules: what is denied is, whatever is allowed; no names allow all; a trailing *
+// matches the rest.
 func allowsModel(key *resourcev1.Key, modelName string) bool {
-	if len(key.GetModels()) == 0 {
-		return true
-	}
-	return slices.ContainsFunc(key.GetModels(), func(m string) bool {
+	named := func(m string) bool {
 		prefix, open := strings.CutSuffix(m, "*")
 		return m == modelName || (open && strings.HasPrefix(modelName, prefix))
-	})
+	}
+	if slices.ContainsFunc(key.GetDeniedModels(), named) {
+		return false
+	}
+	return len(key.GetModels()) == 0 || slices.ContainsFunc(key.GetModels(), named)
 }
 
 // served says who serves. Shares are by weight, which is the whole truth under one strategy only.

@@ -83,6 +83,34 @@ func TestExplain(t *testing.T) {
 			want: []*adminv1.Candidate{in("c", "a", 0, million)},
 		},
 		{
+			name: "model denied, though it is allowed", key: &resourcev1.Key{Models: []string{"m"}, DeniedModels: []string{"x", "m*"}}, rs: one,
+			status: 403, verdict: `may not use model "m"`, want: []*adminv1.Candidate{in("c", "a", 0, million)},
+		},
+		{
+			name: "another model denied", key: &resourcev1.Key{DeniedModels: []string{"mm", "x*"}}, rs: one,
+			want: []*adminv1.Candidate{in("c", "a", 0, million)},
+		},
+		{
+			name: "disabled tenant", key: &resourcev1.Key{Tenant: "t"}, rs: append([]model.Resource{
+				&resourcev1.Tenant{Metadata: named("t"), Disabled: true},
+			}, one...), status: 401, verdict: `tenant "t" is disabled`, want: []*adminv1.Candidate{in("c", "a", 0, million)},
+		},
+		{
+			name: "disabled parent", key: &resourcev1.Key{Tenant: "t"}, rs: append([]model.Resource{
+				&resourcev1.Tenant{Metadata: named("t"), Parent: "p"}, &resourcev1.Tenant{Metadata: named("p"), Disabled: true},
+			}, one...), status: 401, verdict: `tenant "p" is disabled`, want: []*adminv1.Candidate{in("c", "a", 0, million)},
+		},
+		{
+			name: "a tenant that is not there", key: &resourcev1.Key{Tenant: "t"}, rs: one, want: []*adminv1.Candidate{in("c", "a", 0, million)},
+		},
+		{
+			name: "bound to one account", key: &resourcev1.Key{Accounts: []string{"a"}}, verdict: "served by 1 account",
+			rs: append([]model.Resource{account("b", "c", nil)}, one...),
+			want: []*adminv1.Candidate{
+				in("c", "a", 0, million), out("c", "b", 0, "the key is bound to other accounts"),
+			},
+		},
+		{
 			name: "a rule comes before what is there", key: &resourcev1.Key{Models: []string{"n"}}, status: 403,
 		},
 		{

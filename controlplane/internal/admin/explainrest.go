@@ -13,6 +13,9 @@ import (
 
 // out says what keeps an account from serving until somebody acts.
 func (q question) out(a *resourcev1.Account) (reasons []string) {
+	if bound := q.key.GetAccounts(); len(bound) > 0 && !slices.Contains(bound, a.GetMetadata().GetName()) {
+		reasons = append(reasons, "the key is bound to other accounts")
+	}
 	h := healthOf(q.state, a, q.view, q.now)
 	switch {
 	case a.GetDisabled():

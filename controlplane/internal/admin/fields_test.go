@@ -20,6 +20,8 @@ func packages() []protoreflect.FileDescriptor {
 	return []protoreflect.FileDescriptor{
 		resourcev1.File_fairway_resource_v1_account_proto, resourcev1.File_fairway_resource_v1_channel_proto,
 		resourcev1.File_fairway_resource_v1_credential_proto, resourcev1.File_fairway_resource_v1_group_proto, resourcev1.File_fairway_resource_v1_key_proto,
+		resourcev1.File_fairway_resource_v1_limits_proto, resourcev1.File_fairway_resource_v1_notifier_proto,
+		resourcev1.File_fairway_resource_v1_tenant_proto,
 		resourcev1.File_fairway_resource_v1_metadata_proto, resourcev1.File_fairway_resource_v1_model_proto,
 		resourcev1.File_fairway_resource_v1_operator_proto, resourcev1.File_fairway_resource_v1_secret_proto,
 		resourcev1.File_fairway_resource_v1_settings_proto, resourcev1.File_fairway_resource_v1_verdict_proto,
@@ -29,6 +31,7 @@ func packages() []protoreflect.FileDescriptor {
 		adminv1.File_fairway_admin_v1_group_proto, adminv1.File_fairway_admin_v1_key_proto,
 		adminv1.File_fairway_admin_v1_model_proto, adminv1.File_fairway_admin_v1_operator_proto,
 		adminv1.File_fairway_admin_v1_settings_proto, adminv1.File_fairway_admin_v1_usage_proto,
+		adminv1.File_fairway_admin_v1_tenant_proto, adminv1.File_fairway_admin_v1_notifier_proto, adminv1.File_fairway_admin_v1_limit_proto,
 	}
 }
 

@@ -30,9 +30,12 @@ func services() []string {
 		adminv1connect.FleetServiceName,
 		adminv1connect.GroupServiceName,
 		adminv1connect.KeyServiceName,
+		adminv1connect.LimitServiceName,
 		adminv1connect.ModelServiceName,
+		adminv1connect.NotifierServiceName,
 		adminv1connect.OperatorServiceName,
 		adminv1connect.SettingsServiceName,
+		adminv1connect.TenantServiceName,
 		adminv1connect.UsageServiceName,
 	}
 }
@@ -48,9 +51,12 @@ func (s *Service) Server() *connect.Server {
 	adminv1connect.RegisterFleetServiceHandler(server, fleetService{s})
 	adminv1connect.RegisterGroupServiceHandler(server, groupService{s})
 	adminv1connect.RegisterKeyServiceHandler(server, keyService{s})
+	adminv1connect.RegisterLimitServiceHandler(server, limitService{s})
 	adminv1connect.RegisterModelServiceHandler(server, modelService{s})
+	adminv1connect.RegisterNotifierServiceHandler(server, adminv1connect.UnimplementedNotifierServiceHandler{})
 	adminv1connect.RegisterOperatorServiceHandler(server, operatorService{s})
 	adminv1connect.RegisterSettingsServiceHandler(server, settingsService{s})
+	adminv1connect.RegisterTenantServiceHandler(server, tenantService{s})
 	adminv1connect.RegisterUsageServiceHandler(server, usageService{s})
 	// Procedures that nobody registered pass the same checks first: a caller without a token learns nothing.
 	server.SetUnknownHandler(func(ctx context.Context, spec connect.Spec, _ connect.ServerStream) error {

@@ -183,7 +183,7 @@ func readEverything(t *testing.T, w *world) {
 		try(c.groups.ListGroups(ctx, &adminv1.ListGroupsRequest{}))
 		try(c.keys.GetKey(ctx, &adminv1.GetKeyRequest{Name: "k1"}))
 		try(c.keys.ListKeys(ctx, &adminv1.ListKeysRequest{Filter: `key.metadata.name != ""`, PageSize: 1}))
-		try(c.keys.UpdateKey(ctx, &adminv1.UpdateKeyRequest{Key: &resourcev1.Key{Metadata: named("k1"), Tenant: fmt.Sprint(len(options))}, UpdateMask: mask("tenant")}))
+		try(c.keys.UpdateKey(ctx, &adminv1.UpdateKeyRequest{Key: &resourcev1.Key{Metadata: named("k1"), Clients: []string{fmt.Sprint(len(options))}}, UpdateMask: mask("clients")}))
 		try(c.models.ListModels(ctx, &adminv1.ListModelsRequest{}))
 		try(c.operators.GetOperator(ctx, &adminv1.GetOperatorRequest{Name: "o1"}))
 		try(c.operators.ListOperators(ctx, &adminv1.ListOperatorsRequest{}))

@@ -44,6 +44,7 @@ type world struct {
 	tokens  *fakeTokens
 	health  *fakeHealth
 	lookups *fakeLookups
+	limits  *fakeLimits
 	log     *safeBuffer
 	replies *safeBuffer // every byte that the server ever answered
 	url     string
@@ -55,7 +56,7 @@ func newWorld(t *testing.T) *world {
 	t.Helper()
 	w := &world{
 		t: t, etcd: etcdtest.New(t), fleet: &fakeFleet{}, usage: &fakeUsage{}, tokens: &fakeTokens{},
-		health: &fakeHealth{}, lookups: &fakeLookups{},
+		health: &fakeHealth{}, lookups: &fakeLookups{}, limits: &fakeLimits{},
 		log: &safeBuffer{}, replies: &safeBuffer{}, file: filepath.Join(t.TempDir(), "operator.token"),
 	}
 	log := slog.New(slog.NewJSONHandler(w.log, &slog.HandlerOptions{Level: slog.LevelDebug}))
@@ -92,7 +93,7 @@ func newWorld(t *testing.T) *world {
 	}
 	w.service, err = New(Deps{
 		Store: st, Keyring: ring, Pepper: []byte("pepper"), Fleet: w.fleet, Usage: w.usage, Tokens: w.tokens, Log: log,
-		Health: w.health, Lookups: w.lookups,
+		Health: w.health, Lookups: w.lookups, Limits: w.limits,
 	})
 	if err != nil {
 		t.Fatalf("New: %v", err)
@@ -129,6 +130,8 @@ type clients struct {
 	channels    adminv1connect.ChannelServiceClient
 	accounts    adminv1connect.AccountServiceClient
 	groups      adminv1connect.GroupServiceClient
+	tenants     adminv1connect.TenantServiceClient
+	limits      adminv1connect.LimitServiceClient
 	keys        adminv1connect.KeyServiceClient
 	models      adminv1connect.ModelServiceClient
 	operators   adminv1connect.OperatorServiceClient
@@ -154,6 +157,7 @@ func (w *world) as(token string, options ...connecthttp.Option) clients {
 	c := connect.NewClient(connecthttp.NewTransport(w.httpClient(true), w.url, options...), bearer)
 	return clients{
 		channels: adminv1connect.NewChannelServiceClient(c), accounts: adminv1connect.NewAccountServiceClient(c),
+		tenants: adminv1connect.NewTenantServiceClient(c), limits: adminv1connect.NewLimitServiceClient(c),
 		groups: adminv1connect.NewGroupServiceClient(c), keys: adminv1connect.NewKeyServiceClient(c),
 		models: adminv1connect.NewModelServiceClient(c), operators: adminv1connect.NewOperatorServiceClient(c),
 		settings: adminv1connect.NewSettingsServiceClient(c), fleet: adminv1connect.NewFleetServiceClient(c),

@@ -2,6 +2,7 @@ package build
 
 import (
 	"fmt"
+	"strings"
 
 	"fairway/controlplane/internal/model"
 	resourcev1 "fairway/pkg/gen/fairway/resource/v1"
@@ -175,6 +176,7 @@ func group(s *model.State, g *resourcev1.Group) *syncv1.GroupState {
 		IdleTimeout:      g.GetDeadlines().GetIdle(),
 		TotalTimeout:     g.GetDeadlines().GetTotal(),
 		NoPanic:          g.GetNoPanic(),
+		Limits:           limits(g.GetLimits()),
 	}
 }
 
@@ -185,10 +187,15 @@ func key(s *model.State, k *resourcev1.Key, missing *[]Ref) *syncv1.KeyState {
 		name = model.DefaultGroup
 	}
 	group, _ := resolve(s, model.KindGroup, name, missing)
+	tenant := ""
+	if k.GetTenant() != "" {
+		tenant, _ = resolve(s, model.KindTenant, k.GetTenant(), missing)
+	}
 	return &syncv1.KeyState{
 		Name:       k.GetMetadata().GetName(),
 		GroupId:    group,
 		Tenant:     k.GetTenant(),
+		TenantId:   tenant,
 		Disabled:   k.GetDisabled(),
 		ExpireTime: k.GetExpireTime(),
 		Models:     k.GetModels(),
@@ -197,7 +204,44 @@ func key(s *model.State, k *resourcev1.Key, missing *[]Ref) *syncv1.KeyState {
 		Strict:     k.GetStrict(),
 
 		DebugHeaders: k.GetDebugHeaders(),
+		Limits:       limits(k.GetLimits()),
+		DeniedModels: k.GetDeniedModels(),
+		Clients:      lower(k.GetClients()),
+		AccountIds:   accounts(s, k.GetAccounts(), missing),
 	}
+}
+
+// noAccount is an id that no account has.
+const noAccount = "-"
+
+// accounts returns ids. Where none of the names leads anywhere, the key is bound to no account at all: with an empty list
+// it would have all of its group.
+func accounts(s *model.State, names []string, missing *[]Ref) []string {
+	if len(names) == 0 {
+		return nil
+	}
+	ids := make([]string, 0, len(names))
+	for _, name := range names {
+		if id, ok := resolve(s, model.KindAccount, name, missing); ok {
+			ids = append(ids, id)
+		}
+	}
+	if len(ids) == 0 {
+		return []string{noAccount}
+	}
+	return ids
+}
+
+// lower is for what is compared without regard to case.
+func lower(texts []string) []string {
+	if len(texts) == 0 {
+		return nil
+	}
+	out := make([]string, len(texts))
+	for i, text := range texts {
+		out[i] = strings.ToLower(text)
+	}
+	return out
 }
 
 // resolve returns the id of what a name refers to, or notes that it leads nowhere.

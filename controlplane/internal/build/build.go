@@ -2,12 +2,13 @@
 // opened, marshalled once and deterministically, so that any two replicas that see one State build the same bytes.
 //
 // It is pure: a function of a State and a resource. It refuses to keep anything between two calls, to send anything,
-// and to publish kinds that proxies have no use for (operators).
+// and to publish kinds that proxies have no use for (operators, notifiers).
 package build
 
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	"google.golang.org/protobuf/proto"
@@ -41,7 +42,12 @@ type Ref struct {
 }
 
 // UnresolvedError says that a resource was built without references that lead nowhere.
-type UnresolvedError struct{ Refs []Ref }
+type UnresolvedError struct {
+	Refs []Ref
+	// Expected: nothing is wrong. A key may name a tenant that is not there, from before tenants were resources; should it
+	// ever be, the key is built again.
+	Expected bool
+}
 
 func (e *UnresolvedError) Error() string {
 	var b strings.Builder
@@ -63,6 +69,8 @@ func KindOf(k model.Kind) (syncv1.Kind, bool) {
 		return syncv1.Kind_KIND_GROUP, true
 	case model.KindKey:
 		return syncv1.Kind_KIND_KEY, true
+	case model.KindTenant:
+		return syncv1.Kind_KIND_TENANT, true
 	case model.KindModel:
 		return syncv1.Kind_KIND_MODEL, true
 	case model.KindSettings:
@@ -122,7 +130,8 @@ func (b *Builder) Change(s *model.State, c model.Change) (*syncv1.Change, bool, 
 		return nil, true, fmt.Errorf("build %s %s: %w", c.Kind, c.ID, err)
 	}
 	if len(missing) > 0 {
-		return change, true, &UnresolvedError{Refs: missing}
+		other := func(r Ref) bool { return r.Kind != model.KindTenant }
+		return change, true, &UnresolvedError{Refs: missing, Expected: c.Kind == model.KindKey && !slices.ContainsFunc(missing, other)}
 	}
 	return change, true, nil
 }
@@ -187,6 +196,8 @@ func (b *Builder) body(s *model.State, r model.Resource, missing *[]Ref) (proto.
 		return group(s, withDefaults(r)), nil
 	case *resourcev1.Key:
 		return key(s, r, missing), nil
+	case *resourcev1.Tenant:
+		return tenant(s, r, missing), nil
 	case *resourcev1.Model:
 		return price(r), nil
 	default:

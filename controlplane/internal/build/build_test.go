@@ -138,10 +138,10 @@ func TestChange(t *testing.T) {
 			SessionLength: seconds(60), SessionRequests: 4, SessionTokens: 5,
 		}},
 		{"key", &resourcev1.Key{
-			Metadata: meta("x", "k"), Group: "vip", Tenant: "t", Disabled: true, ExpireTime: expire, Models: []string{"m*"},
+			Metadata: meta("x", "k"), Group: "vip", Disabled: true, ExpireTime: expire, Models: []string{"m*"},
 			AllowedIps: []string{"10.0.0.0/8"}, Mac: []byte("mac"),
 		}, syncv1.Kind_KIND_KEY, &syncv1.KeyState{
-			Name: "k", GroupId: "g1", Tenant: "t", Disabled: true, ExpireTime: expire, Models: []string{"m*"},
+			Name: "k", GroupId: "g1", Disabled: true, ExpireTime: expire, Models: []string{"m*"},
 			AllowedIps: []string{"10.0.0.0/8"}, Mac: []byte("mac"),
 		}},
 		{"key of the default group", &resourcev1.Key{Metadata: meta("x", "k")}, syncv1.Kind_KIND_KEY,
@@ -397,7 +397,7 @@ func TestDeterministic(t *testing.T) {
 func TestKinds(t *testing.T) {
 	for _, k := range model.Kinds() {
 		published, ok := KindOf(k)
-		if ok != (k != model.KindOperator && k != model.KindCredential && k != model.KindVerdict) {
+		if ok != (k != model.KindOperator && k != model.KindNotifier && k != model.KindCredential && k != model.KindVerdict) {
 			t.Errorf("%s is published: %v", k, ok)
 		}
 		if ok && StoredKind(published) != k {

@@ -24,12 +24,8 @@ func Check(s *State, r Resource) error {
 		return err
 	}
 	for _, ref := range References(r) {
-		if _, ok := s.ByName(ref.Kind, ref.Name); !ok {
-			field := string(ref.Kind)
-			if KindOf(r) == KindChannel {
-				field = "groups"
-			}
-			return invalid(field, "there is no %s %q", ref.Kind, ref.Name)
+		if _, ok := s.ByName(ref.Kind, ref.Name); !ok && !kept(s, r, ref) {
+			return invalid(refField(r, ref), "there is no %s %q", ref.Kind, ref.Name)
 		}
 	}
 	switch r := r.(type) {
@@ -39,10 +35,12 @@ func Check(s *State, r Resource) error {
 		return checkAccount(s, r)
 	case *resourcev1.Group:
 		return checkGroup(r)
+	case *resourcev1.Tenant:
+		return checkTenant(s, r)
 	case *resourcev1.Settings:
 		return checkSettings(r)
 	case *resourcev1.Key:
-		return checkKey(r)
+		return checkKey(s, r)
 	case *resourcev1.Operator:
 		return checkOperator(s, r)
 	case *resourcev1.Model:
@@ -73,19 +71,47 @@ func checkMetadata(s *State, r Resource) error {
 	return nil
 }
 
-func checkKey(k *resourcev1.Key) error {
+// refField is the field that a resource refers by.
+func refField(r Resource, ref Ref) string {
+	switch {
+	case ref.Kind == KindAccount:
+		return "accounts"
+	case KindOf(r) == KindTenant && ref.Kind == KindTenant:
+		return "parent"
+	case KindOf(r) == KindTenant || KindOf(r) == KindChannel:
+		return "groups"
+	default:
+		return string(ref.Kind)
+	}
+}
+
+func checkKey(s *State, k *resourcev1.Key) error {
 	for _, raw := range k.GetAllowedIps() {
 		if _, err := ParsePrefix(raw); err != nil {
 			return invalid("allowed_ips", "%q is neither an address nor a CIDR", raw)
 		}
 	}
-	for _, m := range k.GetModels() {
-		if i := strings.IndexByte(m, '*'); i >= 0 && i != len(m)-1 {
-			return invalid("models", "%q: * may only stand at the end", m)
-		}
+	if err := checkPatterns("models", k.GetModels()); err != nil {
+		return err
+	}
+	if err := checkPatterns("denied_models", k.GetDeniedModels()); err != nil {
+		return err
 	}
 	if t := k.GetExpireTime(); t != nil && t.CheckValid() != nil {
 		return invalid("expire_time", "is not a valid time")
+	}
+	if t := forbidding(s, k); t != nil {
+		return invalid("group", "tenant %q allows its keys the groups %s only, not %q",
+			t.GetMetadata().GetName(), strings.Join(t.GetGroups(), ", "), groupOf(k))
+	}
+	return checkLimits(k.GetLimits())
+}
+
+func checkPatterns(field string, models []string) error {
+	for _, m := range models {
+		if i := strings.IndexByte(m, '*'); i >= 0 && i != len(m)-1 {
+			return invalid(field, "%q: * may only stand at the end", m)
+		}
 	}
 	return nil
 }
@@ -118,6 +144,9 @@ func ParsePrefix(raw string) (netip.Prefix, error) {
 }
 
 func checkOperator(s *State, o *resourcev1.Operator) error {
+	if o.GetTenant() != "" && o.GetRole() == resourcev1.Role_ROLE_OWNER {
+		return invalid("tenant", "an owner is for everything: leave it empty, or choose another role")
+	}
 	r, ok := s.Get(KindOperator, o.GetMetadata().GetId())
 	if !ok {
 		return nil
@@ -158,10 +187,30 @@ func CheckDelete(s *State, k Kind, id string) error {
 		return fault.New(fault.Stale, "operator %q is the last owner that is not disabled", name).WithCode(CodeProtected)
 	}
 	if by, other := s.referrer(Ref{k, name}); other != nil {
-		return fault.New(fault.Stale, "%s %q is in use by %s %q", k, name, by, other.GetMetadata().GetName()).
-			WithCode(CodeInUse)
+		return inUse(k, name, by, other)
 	}
 	return nil
+}
+
+// CheckCascade says whether a channel's accounts may all go: a key may be bound to one. The error is that of CheckDelete.
+func CheckCascade(s *State, channel string) error {
+	going := make(map[string]bool)
+	for a := range s.AccountsOf(channel) {
+		going[a.GetMetadata().GetName()] = true
+	}
+	for r := range s.All(KindKey) {
+		k, _ := r.(*resourcev1.Key)
+		for _, name := range k.GetAccounts() {
+			if going[name] {
+				return inUse(KindAccount, name, KindKey, r)
+			}
+		}
+	}
+	return nil
+}
+
+func inUse(k Kind, name string, by Kind, other Resource) error {
+	return fault.New(fault.Stale, "%s %q is in use by %s %q", k, name, by, other.GetMetadata().GetName()).WithCode(CodeInUse)
 }
 
 // Protected reports whether a resource must exist in every data set.

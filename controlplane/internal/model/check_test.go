@@ -219,6 +219,13 @@ func TestReferences(t *testing.T) {
 		{&resourcev1.Key{}, []Ref{{KindGroup, DefaultGroup}}},
 		{&resourcev1.Key{Group: "g"}, []Ref{{KindGroup, "g"}}},
 		{&resourcev1.Group{}, nil},
+		{&resourcev1.Key{Group: "g", Tenant: "t", Accounts: []string{"a", "b"}},
+			[]Ref{{KindGroup, "g"}, {KindTenant, "t"}, {KindAccount, "a"}, {KindAccount, "b"}}},
+		{&resourcev1.Tenant{}, nil},
+		{&resourcev1.Tenant{Parent: "p", Groups: []string{"g"}}, []Ref{{KindTenant, "p"}, {KindGroup, "g"}}},
+		{&resourcev1.Operator{}, nil},
+		{&resourcev1.Operator{Tenant: "t"}, []Ref{{KindTenant, "t"}}},
+		{&resourcev1.Notifier{Tenant: "t"}, []Ref{{KindTenant, "t"}}},
 	}
 	for _, tt := range tests {
 		if diff := cmp.Diff(tt.want, References(tt.r)); diff != "" {
@@ -241,6 +248,12 @@ func TestDefaults(t *testing.T) {
 	Defaults(c)
 	if c.Weight != 7 || c.Groups[0] != "g" || c.PriceRatioPpm != 5 || c.Timeouts.GetFirstByte().AsDuration() != DefaultFirstByteTimeout {
 		t.Errorf("defaults replaced what was set, or left out a timeout: %v", c)
+	}
+	for _, r := range []Resource{&resourcev1.Key{}, &resourcev1.Group{}, &resourcev1.Tenant{}} {
+		Defaults(r)
+		if l, ok := r.(interface{ GetLimits() *resourcev1.Limits }); !ok || l.GetLimits() != nil {
+			t.Errorf("%s has limits that nobody set", KindOf(r))
+		}
 	}
 	k := &resourcev1.Key{}
 	Defaults(k)

@@ -3,6 +3,7 @@ package model
 import (
 	"time"
 
+	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/durationpb"
 
 	"fairway/pkg/breaker"
@@ -38,8 +39,12 @@ func Defaults(r Resource) {
 		if r.Hedging != nil {
 			setIfZero(&r.Hedging.MaxExtraPpm, DefaultHedgeExtraPPM)
 		}
+		dropEmpty(&r.Limits)
+	case *resourcev1.Tenant:
+		dropEmpty(&r.Limits)
 	case *resourcev1.Key:
 		setIfZero(&r.Group, DefaultGroup)
+		dropEmpty(&r.Limits)
 	case *resourcev1.Settings:
 		settingsDefaults(r)
 	}
@@ -96,6 +101,13 @@ func healthDefaults(s *resourcev1.Settings, d breaker.Rules) {
 	setIfNil(&r.SlowStart, d.SlowStart)
 	setIfZero(&r.Check, resourcev1.CheckMode(d.Check))
 	setIfNil(&r.CheckInterval, d.CheckInterval)
+}
+
+// dropEmpty makes limits of which the last was taken away those that were never set.
+func dropEmpty(l **resourcev1.Limits) {
+	if proto.Size(*l) == 0 {
+		*l = nil
+	}
 }
 
 func setIfZero[T comparable](field *T, value T) {

@@ -21,9 +21,11 @@ const (
 	KindChannel  Kind = "channel"
 	KindAccount  Kind = "account"
 	KindGroup    Kind = "group"
+	KindTenant   Kind = "tenant"
 	KindKey      Kind = "key"
 	KindModel    Kind = "model"
 	KindOperator Kind = "operator"
+	KindNotifier Kind = "notifier"
 	KindSettings Kind = "settings"
 	// KindCredential is what an account's exchange gave: the leader's to write, and nobody's to ask for.
 	KindCredential Kind = "credential"
@@ -38,11 +40,13 @@ const (
 	DefaultGroup = "default"
 )
 
-const kindCount = 9
+const kindCount = 11
 
 // Kinds returns all kinds; those that others refer to come before those that refer.
 func Kinds() []Kind {
-	return []Kind{KindSettings, KindGroup, KindChannel, KindAccount, KindCredential, KindVerdict, KindKey, KindModel, KindOperator}
+	return []Kind{
+		KindSettings, KindGroup, KindTenant, KindChannel, KindAccount, KindCredential, KindVerdict, KindKey, KindModel, KindOperator, KindNotifier,
+	}
 }
 
 // index places a kind in the arrays of a State; -1 for an unknown kind.
@@ -66,6 +70,10 @@ func (k Kind) index() int {
 		return 7
 	case KindVerdict:
 		return 8
+	case KindTenant:
+		return 9
+	case KindNotifier:
+		return 10
 	default:
 		return -1
 	}
@@ -96,6 +104,10 @@ func Zero(k Kind) Resource {
 		return &resourcev1.Model{Metadata: m}
 	case KindOperator:
 		return &resourcev1.Operator{Metadata: m}
+	case KindTenant:
+		return &resourcev1.Tenant{Metadata: m}
+	case KindNotifier:
+		return &resourcev1.Notifier{Metadata: m}
 	case KindSettings:
 		return &resourcev1.Settings{Metadata: m}
 	case KindCredential:
@@ -122,6 +134,10 @@ func KindOf(r Resource) Kind {
 		return KindModel
 	case *resourcev1.Operator:
 		return KindOperator
+	case *resourcev1.Tenant:
+		return KindTenant
+	case *resourcev1.Notifier:
+		return KindNotifier
 	case *resourcev1.Settings:
 		return KindSettings
 	case *resourcev1.Credential:

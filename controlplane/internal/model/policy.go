@@ -4,8 +4,11 @@ import (
 	resourcev1 "fairway/pkg/gen/fairway/resource/v1"
 )
 
-// checkGroup refuses deadlines of which one makes another meaningless.
+// checkGroup refuses limits that make no sense, and deadlines of which one makes another meaningless.
 func checkGroup(g *resourcev1.Group) error {
+	if err := checkLimits(g.GetLimits()); err != nil {
+		return err
+	}
 	d := g.GetDeadlines()
 	if d.GetTotal() == nil {
 		return nil

@@ -1,6 +1,8 @@
 package model
 
 import (
+	"slices"
+
 	resourcev1 "fairway/pkg/gen/fairway/resource/v1"
 )
 
@@ -10,16 +12,27 @@ type Ref struct {
 	Name string
 }
 
-// References returns what a resource refers to, without duplicates: an account its channel, a channel its groups, a key
-// its group. Absent groups count as the default one.
+// References returns what a resource refers to, without duplicates: an account its channel, a channel its groups, a
+// tenant its parent and its groups, a key its group, its tenant and its accounts, operators and notifiers their tenant.
+// Absent groups of channels and keys count as the default one.
 func References(r Resource) []Ref {
 	switch r := r.(type) {
 	case *resourcev1.Account:
 		return []Ref{{KindChannel, r.GetChannel()}}
 	case *resourcev1.Channel:
-		return channelRefs(r)
+		if len(r.GetGroups()) == 0 {
+			return []Ref{{KindGroup, DefaultGroup}}
+		}
+		return refsTo(nil, KindGroup, r.GetGroups()...)
+	case *resourcev1.Tenant:
+		return refsTo(refsTo(nil, KindTenant, r.GetParent()), KindGroup, r.GetGroups()...)
 	case *resourcev1.Key:
-		return []Ref{{KindGroup, groupOf(r)}}
+		refs := refsTo([]Ref{{KindGroup, groupOf(r)}}, KindTenant, r.GetTenant())
+		return refsTo(refs, KindAccount, r.GetAccounts()...)
+	case *resourcev1.Operator:
+		return refsTo(nil, KindTenant, r.GetTenant())
+	case *resourcev1.Notifier:
+		return refsTo(nil, KindTenant, r.GetTenant())
 	default:
 		return nil
 	}
@@ -32,39 +45,44 @@ func groupOf(k *resourcev1.Key) string {
 	return k.GetGroup()
 }
 
-func channelRefs(c *resourcev1.Channel) []Ref {
-	if len(c.GetGroups()) == 0 {
-		return []Ref{{KindGroup, DefaultGroup}}
-	}
-	refs := make([]Ref, 0, len(c.GetGroups()))
-	seen := make(map[string]bool, len(c.GetGroups()))
-	for _, name := range c.GetGroups() {
-		if !seen[name] {
-			seen[name] = true
-			refs = append(refs, Ref{KindGroup, name})
+// refsTo adds references to the named ones; an empty name names nothing.
+func refsTo(refs []Ref, k Kind, names ...string) []Ref {
+	for _, name := range names {
+		if ref := (Ref{k, name}); name != "" && !slices.Contains(refs, ref) {
+			refs = append(refs, ref)
 		}
 	}
 	return refs
 }
 
-// referrer finds one resource that refers to the given one. Accounts of a channel are found by index; channels and keys
-// of a group by a scan, which a deletion of a group can afford.
+// referrer finds one resource that refers to the given one. Accounts of a channel are found by index; everything else by
+// a scan, which a deletion can afford.
 func (s *State) referrer(ref Ref) (Kind, Resource) {
-	switch ref.Kind {
-	case KindChannel:
+	if ref.Kind == KindChannel {
 		for a := range s.AccountsOf(ref.Name) {
 			return KindAccount, a
 		}
-	case KindGroup:
-		for _, k := range []Kind{KindChannel, KindKey} {
-			for r := range s.All(k) {
-				for _, other := range References(r) {
-					if other == ref {
-						return k, r
-					}
-				}
+	}
+	for _, k := range referrers(ref.Kind) {
+		for r := range s.All(k) {
+			if slices.Contains(References(r), ref) {
+				return k, r
 			}
 		}
 	}
 	return "", nil
+}
+
+// referrers lists the kinds that refer to a kind, other than accounts to channels.
+func referrers(k Kind) []Kind {
+	switch k {
+	case KindGroup:
+		return []Kind{KindChannel, KindTenant, KindKey}
+	case KindTenant:
+		return []Kind{KindTenant, KindOperator, KindNotifier, KindKey}
+	case KindAccount:
+		return []Kind{KindKey}
+	default:
+		return nil
+	}
 }

@@ -48,6 +48,12 @@ func Procedures() map[string]Rule {
 		adminv1connect.GroupServiceUpdateGroupProcedure: operator,
 		adminv1connect.GroupServiceDeleteGroupProcedure: operator,
 
+		adminv1connect.TenantServiceCreateTenantProcedure: operator,
+		adminv1connect.TenantServiceGetTenantProcedure:    viewer,
+		adminv1connect.TenantServiceListTenantsProcedure:  viewer,
+		adminv1connect.TenantServiceUpdateTenantProcedure: operator,
+		adminv1connect.TenantServiceDeleteTenantProcedure: operator,
+
 		adminv1connect.KeyServiceCreateKeyProcedure: operator,
 		adminv1connect.KeyServiceGetKeyProcedure:    viewer,
 		adminv1connect.KeyServiceListKeysProcedure:  viewer,
@@ -68,6 +74,16 @@ func Procedures() map[string]Rule {
 		adminv1connect.OperatorServiceListOperatorsProcedure:  viewer,
 		adminv1connect.OperatorServiceUpdateOperatorProcedure: owner,
 		adminv1connect.OperatorServiceDeleteOperatorProcedure: owner,
+
+		// A notifier holds a credential, and makes the server send to an address that somebody chose.
+		adminv1connect.NotifierServiceCreateNotifierProcedure: owner,
+		adminv1connect.NotifierServiceGetNotifierProcedure:    viewer,
+		adminv1connect.NotifierServiceListNotifiersProcedure:  viewer,
+		adminv1connect.NotifierServiceUpdateNotifierProcedure: owner,
+		adminv1connect.NotifierServiceDeleteNotifierProcedure: owner,
+		adminv1connect.NotifierServiceTestNotifierProcedure:   owner,
+
+		adminv1connect.LimitServiceGetLimitsProcedure: viewer,
 
 		adminv1connect.SettingsServiceGetSettingsProcedure:    viewer,
 		adminv1connect.SettingsServiceUpdateSettingsProcedure: owner,

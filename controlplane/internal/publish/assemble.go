@@ -134,7 +134,8 @@ func (a *assembly) add(c change) {
 	stored, _ := a.next.Get(c.kind, c.id)
 	built, _, err := a.p.build.Change(a.next, model.Change{Kind: c.kind, ID: c.id, New: stored})
 	unresolved, partly := errors.AsType[*build.UnresolvedError](err)
-	if err != nil {
+	expected := partly && unresolved.Expected
+	if err != nil && !expected {
 		a.p.metrics.failures.WithLabelValues(string(c.kind)).Inc()
 	}
 	if err != nil && !partly {
@@ -154,6 +155,8 @@ func (a *assembly) add(c change) {
 	var missing []build.Ref
 	if partly {
 		missing = unresolved.Refs
+	}
+	if partly && !expected {
 		a.p.log.Error("resource built without references that do not resolve",
 			"kind", c.kind, "id", c.id, "name", nameOf(stored), "error", err)
 	}

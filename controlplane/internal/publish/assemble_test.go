@@ -6,6 +6,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus/testutil"
 	"google.golang.org/protobuf/proto"
 
 	"fairway/controlplane/internal/build"
@@ -154,6 +155,62 @@ func TestReferencesThatComeLater(t *testing.T) {
 	}
 	if len(b.p.missing) != 0 {
 		t.Errorf("still missing: %v", b.p.missing)
+	}
+}
+
+// A key of a tenant that is not there, from before tenants were resources, is nothing to complain of; it gets the tenant
+// when that comes.
+func TestOldTenantComesLater(t *testing.T) {
+	b := newWorkbench(t)
+	key := b.newKey("k")
+	key.Tenant = "late"
+	b.put(&resourcev1.Group{Metadata: &resourcev1.Metadata{Id: "g", Name: model.DefaultGroup}}, key)
+	var state syncv1.KeyState
+	id := key.GetMetadata().GetId()
+	if !b.published(t, syncv1.Kind_KIND_KEY, id, &state) || state.GetTenantId() != "" || state.GetTenant() != "late" {
+		t.Fatalf("published %v", &state)
+	}
+	tenant := &resourcev1.Tenant{Metadata: &resourcev1.Metadata{Id: "t", Name: "late"}}
+	wantRefs(t, b.put(tenant), ref{syncv1.Kind_KIND_TENANT, "t"}, ref{syncv1.Kind_KIND_KEY, id})
+	if b.published(t, syncv1.Kind_KIND_KEY, id, &state); state.GetTenantId() != "t" {
+		t.Errorf("tenant = %q, want t", state.GetTenantId())
+	}
+	if n := testutil.ToFloat64(b.p.metrics.failures.WithLabelValues("key")); n != 0 || len(b.p.missing) != 0 {
+		t.Errorf("%v failures, still missing: %v", n, b.p.missing)
+	}
+}
+
+// In whatever order a key and what it names come, proxies end up with what a replica builds that sees all at once.
+func TestOrdersOfTenancy(t *testing.T) {
+	meta := func(id string) *resourcev1.Metadata { return &resourcev1.Metadata{Id: id, Name: id} }
+	limits := &resourcev1.Limits{Rpm: 1}
+	all := []model.Resource{
+		&resourcev1.Key{Metadata: meta("key"), Group: "group", Tenant: "part", Accounts: []string{"account"}, Limits: limits},
+		&resourcev1.Tenant{Metadata: meta("part"), Parent: "team", Limits: limits},
+		&resourcev1.Tenant{Metadata: meta("team"), Disabled: true},
+		&resourcev1.Group{Metadata: meta("group"), Limits: limits},
+		&resourcev1.Account{Metadata: meta("account"), Channel: "channel"},
+	}
+	for first := range all {
+		b := newWorkbench(t)
+		channel := b.newChannel("channel")
+		channel.Groups = []string{"group"}
+		b.put(channel)
+		for i := range all {
+			b.put(clone(all[(first+i)%len(all)]))
+		}
+		whole := newWorkbench(t)
+		whole.p.load(b.state)
+		got, want := b.p.ring.current(), whole.p.ring.current()
+		if got.sums.Root() != want.sums.Root() || got.count != want.count || len(b.p.missing) != 0 {
+			t.Errorf("%s first: digest %x of %d, want %x of %d; missing %v", all[first].GetMetadata().GetName(),
+				got.sums.Root(), got.count, want.sums.Root(), want.count, b.p.missing)
+		}
+		var key syncv1.KeyState
+		if b.published(t, syncv1.Kind_KIND_KEY, "key", &key); key.GetTenantId() != "part" || len(key.GetAccountIds()) != 1 ||
+			key.GetAccountIds()[0] != "account" || key.GetGroupId() != "group" {
+			t.Errorf("%s first: %v", all[first].GetMetadata().GetName(), &key)
+		}
 	}
 }
 

@@ -122,10 +122,10 @@ func (p *pending) wait(now, last time.Time, size int, awaited bool) time.Duratio
 // Everything that waits goes with it: the order of revisions stays.
 func urgent(c model.Change) bool {
 	switch c.Kind {
-	case model.KindChannel, model.KindAccount, model.KindKey:
+	case model.KindChannel, model.KindAccount, model.KindTenant, model.KindKey:
 	case model.KindVerdict:
 		return ejected(c)
-	case model.KindGroup, model.KindModel, model.KindOperator, model.KindSettings, model.KindCredential:
+	case model.KindGroup, model.KindModel, model.KindOperator, model.KindNotifier, model.KindSettings, model.KindCredential:
 		return false
 	default:
 		return false
@@ -139,9 +139,16 @@ func urgent(c model.Change) bool {
 	if disabled(c.New) && !disabled(c.Old) {
 		return true
 	}
-	before, ok1 := c.Old.(*resourcev1.Key)
-	after, ok2 := c.New.(*resourcev1.Key)
-	return ok1 && ok2 && narrowed(before, after)
+	switch after := c.New.(type) {
+	case *resourcev1.Key:
+		before, ok := c.Old.(*resourcev1.Key)
+		return ok && narrowed(before, after)
+	case *resourcev1.Tenant: // its new parent may be disabled
+		before, ok := c.Old.(*resourcev1.Tenant)
+		return ok && after.GetParent() != "" && after.GetParent() != before.GetParent()
+	default:
+		return false
+	}
 }
 
 // ejected says whether a verdict takes an account out, or leaves it out for longer than was known. One that lets it back
@@ -169,14 +176,16 @@ func disabled(r model.Resource) bool {
 	return ok && d.GetDisabled()
 }
 
-// narrowed says whether a key lost rights: it expires earlier, moved to another group, or its rules changed.
+// narrowed says whether a key lost rights: it expires earlier, moved to another group or tenant, or its rules changed.
 func narrowed(before, after *resourcev1.Key) bool {
 	if e := after.GetExpireTime(); e != nil {
 		if b := before.GetExpireTime(); b == nil || e.AsTime().Before(b.AsTime()) {
 			return true
 		}
 	}
-	return before.GetGroup() != after.GetGroup() ||
-		len(after.GetModels()) > 0 && !slices.Equal(before.GetModels(), after.GetModels()) ||
-		len(after.GetAllowedIps()) > 0 && !slices.Equal(before.GetAllowedIps(), after.GetAllowedIps())
+	changed := func(before, after []string) bool { return len(after) > 0 && !slices.Equal(before, after) }
+	return before.GetGroup() != after.GetGroup() || before.GetTenant() != after.GetTenant() ||
+		changed(before.GetModels(), after.GetModels()) || changed(before.GetDeniedModels(), after.GetDeniedModels()) ||
+		changed(before.GetAllowedIps(), after.GetAllowedIps()) || changed(before.GetClients(), after.GetClients()) ||
+		changed(before.GetAccounts(), after.GetAccounts())
 }

@@ -64,6 +64,17 @@ func TestUrgent(t *testing.T) {
 		{"fewer models", model.Change{Kind: model.KindKey, Old: key(nil), New: key(func(k *resourcev1.Key) { k.Models = []string{"a"} })}, true},
 		{"all models", model.Change{Kind: model.KindKey, Old: key(nil), New: key(func(k *resourcev1.Key) { k.Models = nil })}, false},
 		{"addresses", model.Change{Kind: model.KindKey, Old: key(nil), New: key(func(k *resourcev1.Key) { k.AllowedIps = []string{"10.0.0.1"} })}, true},
+		{"denied models", model.Change{Kind: model.KindKey, Old: key(nil), New: key(func(k *resourcev1.Key) { k.DeniedModels = []string{"a"} })}, true},
+		{"clients", model.Change{Kind: model.KindKey, Old: key(nil), New: key(func(k *resourcev1.Key) { k.Clients = []string{"curl"} })}, true},
+		{"any client", model.Change{Kind: model.KindKey, Old: key(func(k *resourcev1.Key) { k.Clients = []string{"curl"} }), New: key(nil)}, false},
+		{"accounts", model.Change{Kind: model.KindKey, Old: key(nil), New: key(func(k *resourcev1.Key) { k.Accounts = []string{"a"} })}, true},
+		{"another tenant", model.Change{Kind: model.KindKey, Old: key(nil), New: key(func(k *resourcev1.Key) { k.Tenant = "t" })}, true},
+		{"tenant disabled", model.Change{
+			Kind: model.KindTenant, Old: &resourcev1.Tenant{}, New: &resourcev1.Tenant{Disabled: true},
+		}, true},
+		{"tenant under another", model.Change{Kind: model.KindTenant, Old: &resourcev1.Tenant{}, New: &resourcev1.Tenant{Parent: "p"}}, true},
+		{"tenant by itself", model.Change{Kind: model.KindTenant, Old: &resourcev1.Tenant{Parent: "p"}, New: &resourcev1.Tenant{}}, false},
+		{"notifier deleted", model.Change{Kind: model.KindNotifier, Old: &resourcev1.Notifier{}}, false},
 		{"channel disabled", model.Change{
 			Kind: model.KindChannel, Old: &resourcev1.Channel{}, New: &resourcev1.Channel{Disabled: true},
 		}, true},

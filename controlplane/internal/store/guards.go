@@ -54,17 +54,24 @@ func versionGuard(old model.Resource) guard {
 	}
 }
 
-// targetGuard holds while the name still means the id that the plan was made with.
+// targetGuard holds while the name still means the id that the plan was made with, or still nothing ("").
 func (p *plan) targetGuard(ref model.Ref, id string) guard {
 	key := nameKey(ref.Kind, ref.Name)
+	cmp := clientv3.Compare(clientv3.Value(key), "=", id)
+	if id == "" {
+		cmp = clientv3.Compare(clientv3.CreateRevision(key), "=", 0)
+	}
 	return guard{
-		cmp:  clientv3.Compare(clientv3.Value(key), "=", id),
+		cmp:  cmp,
 		read: clientv3.OpGet(key),
 		explain: func(kvs []*kv) (bool, error) {
-			if len(kvs) == 0 {
+			current := ""
+			switch {
+			case len(kvs) > 0:
+				current = string(kvs[0].GetValue())
+			case !p.kept(ref):
 				return false, noTarget(ref)
 			}
-			current := string(kvs[0].GetValue())
 			p.targets[ref] = current
 			return current != id, nil
 		},

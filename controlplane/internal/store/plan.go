@@ -182,12 +182,25 @@ func (s *Store) resolve(ctx context.Context, p *plan) error {
 	}
 	for i, ref := range missing {
 		kvs := resp.Responses[i].GetResponseRange().GetKvs()
-		if len(kvs) == 0 {
+		switch {
+		case len(kvs) > 0:
+			p.targets[ref] = string(kvs[0].GetValue())
+		case !p.kept(ref):
 			return noTarget(ref)
 		}
-		p.targets[ref] = string(kvs[0].GetValue())
 	}
 	return nil
+}
+
+// kept says whether nothing that this write stores refers there anew. A key from before tenants were resources names one
+// that may not be there; so it stays until somebody changes it, and there is nothing to index.
+func (p *plan) kept(ref model.Ref) bool {
+	for _, put := range p.write.Puts {
+		if refSet(put.Resource)[ref] && !refSet(put.Old)[ref] {
+			return false
+		}
+	}
+	return ref.Kind == model.KindTenant
 }
 
 func noTarget(ref model.Ref) error {
@@ -293,7 +306,11 @@ func (p *plan) delete(d Delete) error {
 func (p *plan) reref(k model.Kind, id string, before, after model.Resource) error {
 	was, is := refSet(before), refSet(after)
 	for ref := range is {
-		if !was[ref] {
+		// A key that named its tenant before that was a resource has no entry yet.
+		if !was[ref] || (k == model.KindKey && ref.Kind == model.KindTenant) {
+			if p.target(ref) == "" {
+				continue
+			}
 			key := refKey(ref.Kind, p.target(ref), k, id)
 			if err := p.set(key, clientv3.OpPut(key, "")); err != nil {
 				return err
@@ -301,7 +318,7 @@ func (p *plan) reref(k model.Kind, id string, before, after model.Resource) erro
 		}
 	}
 	for ref := range was {
-		if !is[ref] {
+		if !is[ref] && p.target(ref) != "" {
 			key := refKey(ref.Kind, p.target(ref), k, id)
 			p.gone[key] = true
 			if err := p.set(key, clientv3.OpDelete(key)); err != nil {
