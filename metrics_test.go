@@ -15,7 +15,6 @@ import (
 	"text/template"
 	"time"
 
-	"github.com/google/go-cmp/cmp"
 	"github.com/prometheus/client_golang/prometheus"
 	dto "github.com/prometheus/client_model/go"
 
@@ -55,20 +54,7 @@ func TestMetrics(t *testing.T) {
 			t.Errorf("metrics_words_test.go has a type for %s, which nobody registers", name)
 		}
 	}
-	name := filepath.Join("docs", "metrics.md")
-	if *update {
-		if err := os.WriteFile(name, []byte(b.String()), 0o644); err != nil {
-			t.Fatal(err)
-		}
-		return
-	}
-	want, err := os.ReadFile(name)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if diff := cmp.Diff(string(want), b.String()); diff != "" {
-		t.Errorf("docs/metrics.md is not what the planes register; run make docs (-there +registered):\n%s", diff)
-	}
+	checkPage(t, "metrics.md", b.String())
 }
 
 // metric is a family of series as its registry has it.

@@ -13,8 +13,6 @@ import (
 	"testing"
 	"text/template"
 
-	"github.com/google/go-cmp/cmp"
-
 	resourcev1 "fairway/pkg/gen/fairway/resource/v1"
 	"fairway/pkg/operation"
 	"fairway/pkg/provider"
@@ -37,20 +35,7 @@ func TestProviders(t *testing.T) {
 	}); err != nil {
 		t.Fatal(err)
 	}
-	name := filepath.Join("docs", "providers.md")
-	if *update {
-		if err := os.WriteFile(name, []byte(b.String()), 0o644); err != nil {
-			t.Fatal(err)
-		}
-		return
-	}
-	want, err := os.ReadFile(name)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if diff := cmp.Diff(string(want), b.String()); diff != "" {
-		t.Errorf("docs/providers.md is not what the facts say; run make docs (-there +said):\n%s", diff)
-	}
+	checkPage(t, "providers.md", b.String())
 }
 
 // column is a column of a table: one operation or some that belong together, by what they are called in it.

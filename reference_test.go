@@ -57,6 +57,25 @@ func TestReference(t *testing.T) {
 	}
 }
 
+// checkPage compares a page in docs with what is generated; with -update it is written.
+func checkPage(t *testing.T, page, got string) {
+	t.Helper()
+	name := filepath.Join("docs", page)
+	if *update {
+		if err := os.WriteFile(name, []byte(got), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		return
+	}
+	want, err := os.ReadFile(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(string(want), got); diff != "" {
+		t.Errorf("docs/%s is not what the code says; run make docs (-there +said):\n%s", page, diff)
+	}
+}
+
 // pages renders one page per top-level command and one for configuration.
 func pages(t *testing.T, root *cobra.Command) map[string]string {
 	t.Helper()

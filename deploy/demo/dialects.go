@@ -59,7 +59,6 @@ func (s *story) message() (text string, h http.Header, err error) {
 	r.Header.Set("Content-Type", "application/json")
 	r.Header.Set("X-Api-Key", s.key)
 	r.Header.Set("Anthropic-Version", "2023-06-01")
-	r.Header.Set("X-Fairway-Debug", "1")
 	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
 	res, err := client.Do(r)
 	if err != nil {

@@ -83,8 +83,8 @@ func (s *story) configure() error {
 			return err
 		}
 	}
-	s.say("$ fairway key create me --wait")
-	out, err := s.fairway(false, nil, "key", "create", "me", "--wait", "-o", "json")
+	s.say("$ fairway key create me --debug-headers --wait")
+	out, err := s.fairway(false, nil, "key", "create", "me", "--debug-headers", "--wait", "-o", "json")
 	if err != nil {
 		return err
 	}
@@ -103,7 +103,6 @@ func (s *story) client(decision *http.Header) openai.Client {
 		option.WithBaseURL("http://"+s.at.data.Proxy+"/v1"),
 		option.WithAPIKey(s.key),
 		option.WithMaxRetries(0),
-		option.WithHeader("x-fairway-debug", "1"),
 		option.WithMiddleware(func(r *http.Request, next option.MiddlewareNext) (*http.Response, error) {
 			res, err := next(r)
 			if res != nil {

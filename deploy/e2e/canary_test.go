@@ -8,8 +8,6 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/openai/openai-go/v3/option"
-
 	"fairway/pkg/testkit/fakellm"
 )
 
@@ -30,7 +28,7 @@ func TestCanary(t *testing.T) {
 		t.Fatalf("rotate: %v %s", err, errs)
 	}
 	in.channel("broken", url, "sk-canary-unknown-to-the-provider", "m1", "--priority", "10", "--wait")
-	key := in.key("alice")
+	key := in.key("alice", "--debug-headers")
 	token, err := os.ReadFile(filepath.Join(in.dataDir, "operator.token"))
 	if err != nil {
 		t.Fatal(err)
@@ -59,7 +57,7 @@ func TestCanary(t *testing.T) {
 
 	// Traffic, good and bad: the provider refuses one credential and says so in its error.
 	for range 3 {
-		c := in.proxies[0].client(key, option.WithHeader("x-fairway-debug", "1"))
+		c := in.proxies[0].client(key)
 		if _, err := c.Chat.Completions.New(t.Context(), chat("m1", "x")); err != nil {
 			t.Errorf("chat: %v", err)
 		}

@@ -3,6 +3,8 @@ package breaker
 import (
 	"math"
 	"time"
+
+	"fairway/pkg/splitmix"
 )
 
 // Reasons of states that rules alone led to. Others are the fault table's, or an operator's.
@@ -23,8 +25,8 @@ const MaxAsked = 31 * 24 * time.Hour
 // not come back together. What a provider asked for has none.
 const jitter = 0.1
 
-// least is the share of its weight with which an account comes back.
-const least = 0.1
+// Least is the share of its weight with which an account comes back.
+const Least = 0.1
 
 // Breaker is one account's. The zero value is closed. It is not safe for concurrent use.
 //
@@ -35,13 +37,14 @@ type Breaker struct {
 	// moment rest equally long.
 	Seed uint64
 
-	state  State // 0 = Closed
-	opens  int
-	row    int
-	since  time.Time // when state began; zero = unknown, long ago
-	until  time.Time // of Open
-	reason string
-	window window
+	state   State // 0 = Closed
+	opens   int
+	row     int
+	since   time.Time // when state began; zero = unknown, long ago
+	until   time.Time // of Open
+	ordered bool
+	reason  string
+	window  window
 }
 
 // State is where the breaker stands.
@@ -58,20 +61,25 @@ func (b *Breaker) Health() (state State, reason string, since, until time.Time, 
 	return b.State(), b.reason, b.since, b.until, b.opens
 }
 
-// Restore makes it what Health returned, maybe in another process. What was counted is lost.
-func (b *Breaker) Restore(state State, reason string, since, until time.Time, opens int) {
+// Ordered reports whether it is open because its provider asked for that.
+func (b *Breaker) Ordered() bool { return b.ordered }
+
+// Restore makes it what Health and Ordered returned, maybe in another process. What was counted is lost.
+func (b *Breaker) Restore(state State, reason string, since, until time.Time, opens int, ordered bool) {
 	*b = Breaker{Seed: b.Seed, state: state, reason: reason, since: since, until: until, opens: max(opens, 0)}
 	if state < Closed || state > Disabled {
 		b.state = Closed
 	}
-	if b.state != Open {
+	if b.state == Open {
+		b.ordered = ordered
+	} else {
 		b.until = time.Time{}
 	}
 }
 
 // Begin makes it that of a new account, which starts slowly.
 func (b *Breaker) Begin(now time.Time) {
-	b.Restore(Closed, ReasonNew, now, time.Time{}, 0)
+	b.Restore(Closed, ReasonNew, now, time.Time{}, 0, false)
 }
 
 // Success counts an attempt that was answered well.
@@ -123,7 +131,7 @@ func (b *Breaker) Open(now time.Time, reason string, asked time.Duration, r *Rul
 	case Disabled:
 	case Open:
 		if until := now.Add(min(asked, MaxAsked)); asked > 0 && until.After(b.until) {
-			b.until, b.reason = until, reason
+			b.until, b.reason, b.ordered = until, reason, true
 		}
 	default:
 		b.open(now, reason, asked, r)
@@ -138,7 +146,7 @@ func (b *Breaker) open(now time.Time, reason string, asked time.Duration, r *Rul
 		rest = b.rest(now, r)
 	}
 	b.enter(now, Open, reason)
-	b.until = now.Add(rest)
+	b.until, b.ordered = now.Add(rest), asked > 0
 }
 
 // rest is how long the rules say that the opening of now lasts: spread by a tenth either way, and never longer than the
@@ -157,12 +165,7 @@ func (b *Breaker) rest(now time.Time, r *Rules) time.Duration {
 // spread is a number from 0 to 1 that differs between accounts and from one opening to the next, and is the same
 // when the same happens again.
 func (b *Breaker) spread(now time.Time) float64 {
-	x := b.Seed ^ uint64(now.UnixNano()) ^ uint64(b.opens)<<56 //nolint:gosec // bits, not a number
-	// SplitMix64's finaliser, by Steele, Lea and Flood (2014).
-	x += 0x9e3779b97f4a7c15
-	x = (x ^ x>>30) * 0xbf58476d1ce4e5b9
-	x = (x ^ x>>27) * 0x94d049bb133111eb
-	x ^= x >> 31
+	x := splitmix.Mix(b.Seed ^ uint64(now.UnixNano()) ^ uint64(b.opens)<<56) //nolint:gosec // bits, not a number
 	return float64(x>>11) / (1 << 53)
 }
 
@@ -233,7 +236,7 @@ func (b *Breaker) Reset(now time.Time) {
 
 // enter begins a state; what was counted in the one before is not held against it.
 func (b *Breaker) enter(now time.Time, s State, reason string) {
-	b.state, b.reason, b.since, b.until = s, reason, now, time.Time{}
+	b.state, b.reason, b.since, b.until, b.ordered = s, reason, now, time.Time{}, false
 	b.row = 0
 	b.window = window{}
 }
@@ -244,11 +247,10 @@ func (b *Breaker) Share(now time.Time, r *Rules) float64 {
 	if b.State() != Closed {
 		return 0
 	}
-	age, coming := b.Coming(now, r)
-	if !coming {
-		return 1
+	if age, coming := b.Coming(now, r); coming {
+		return r.Share(age)
 	}
-	return least + (1-least)*float64(age)/float64(r.SlowStart)
+	return 1
 }
 
 // Coming says whether the account is new or coming back, and for how long it has been.

@@ -278,6 +278,33 @@ func TestClockJumps(t *testing.T) {
 	}
 }
 
+// A rest is ordered by the provider as long as it asked for it, and by nobody else.
+func TestOrdered(t *testing.T) {
+	r := rules()
+	var b breaker.Breaker
+	for _, step := range []struct {
+		name string
+		do   func()
+		want bool
+	}{
+		{"new", func() {}, false},
+		{"it failed too often", func() { b.Open(start, "x", 0, r) }, false},
+		{"its provider asks for less", func() { b.Open(start, "rate_limit", time.Second, r) }, false},
+		{"its provider asks for more", func() { b.Open(start, "rate_limit", time.Hour, r) }, true},
+		{"it fails on", func() { b.Open(start, "x", 0, r) }, true},
+		{"it is due", func() { b.Tick(at(time.Hour), r) }, false},
+		{"a probe is told to wait", func() { b.Probed(at(time.Hour), false, "rate_limit", time.Minute, r) }, true},
+		{"an operator resets it", func() { b.Reset(at(time.Hour)) }, false},
+		{"it is told to wait", func() { b.Open(at(time.Hour), "rate_limit", time.Minute, r) }, true},
+		{"it is refused", func() { b.Disable(at(time.Hour), "credential") }, false},
+	} {
+		step.do()
+		if got := b.Ordered(); got != step.want {
+			t.Errorf("%s: ordered is %v, want %v", step.name, got, step.want)
+		}
+	}
+}
+
 // Health and Restore are each other's opposite, and Restore survives nonsense.
 func TestRestore(t *testing.T) {
 	r := rules()
@@ -290,13 +317,13 @@ func TestRestore(t *testing.T) {
 	for _, b := range []*breaker.Breaker{{}, &open, &half, &closed, &disabled} {
 		var got breaker.Breaker
 		state, reason, since, until, opens := b.Health()
-		got.Restore(state, reason, since, until, opens)
+		got.Restore(state, reason, since, until, opens, b.Ordered())
 		if diff := cmp.Diff(health(b), health(&got)); diff != "" {
 			t.Error(diff)
 		}
 	}
 	var b breaker.Breaker
-	b.Restore(99, "", at(time.Hour), at(time.Hour), -3)
+	b.Restore(99, "", at(time.Hour), at(time.Hour), -3, true)
 	if got, want := health(&b), (words{Closed: true, Since: at(time.Hour)}); got != want {
 		t.Errorf("got %+v", got)
 	}
@@ -308,12 +335,13 @@ type words struct {
 	Reason       string
 	Since, Until time.Time
 	Opens        int
+	Ordered      bool
 }
 
 func health(b *breaker.Breaker) words {
 	state, reason, since, until, opens := b.Health()
 	if state == breaker.Closed {
-		return words{true, "", reason, since, until, opens}
+		return words{true, "", reason, since, until, opens, b.Ordered()}
 	}
-	return words{false, state.String(), reason, since, until, opens}
+	return words{false, state.String(), reason, since, until, opens, b.Ordered()}
 }

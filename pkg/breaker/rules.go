@@ -71,3 +71,11 @@ func (s State) String() string {
 		return "unknown"
 	}
 }
+
+// Share is how much of its weight an account gets that has been coming back for age.
+func (r *Rules) Share(age time.Duration) float64 {
+	if age >= r.SlowStart {
+		return 1
+	}
+	return Least + (1-Least)*float64(max(age, 0))/float64(r.SlowStart)
+}

@@ -97,14 +97,14 @@ func (j *Judge) admit(c *Account, m moment) *account {
 	now := j.time(m)
 	switch v := c.Verdict; {
 	case v != nil:
-		a.breaker.Restore(breaker.State(v.GetState()), v.GetReason(), j.heard(v.GetSince()), j.heard(v.GetUntil()), int(v.GetOpens()))
+		a.breaker.Restore(breaker.State(v.GetState()), v.GetReason(), j.heard(v.GetSince()), j.heard(v.GetUntil()), int(v.GetOpens()), v.GetOrdered())
 		a.breaker.Tick(now, &j.calm) // a beginning in the future is another's clock
 	case j.configured:
 		a.breaker.Begin(now)
 	}
-	state, reason, since, until, opens := a.breaker.Health()
-	a.state, a.since, a.until, a.opens = state, since, until, opens
-	a.saved = saved{state, reason, since, until, opens}
+	a.saved = a.verdict()
+	state := a.saved.state
+	a.state, a.since, a.until, a.opens = state, a.saved.since, a.saved.until, a.saved.opens
 	if v := c.Verdict; v != nil && breaker.State(v.GetState()) != state {
 		a.saved = saved{state: breaker.State(v.GetState())}
 		j.enqueue(a)
@@ -128,7 +128,7 @@ func (j *Judge) renew(a *account, m moment) {
 		j.bump(a)
 		return
 	}
-	a.breaker.Restore(breaker.Closed, "new_credential", j.time(m), time.Time{}, 0)
+	a.breaker.Restore(breaker.Closed, "new_credential", j.time(m), time.Time{}, 0, false)
 	j.after(a, "its credential was replaced")
 }
 

@@ -26,6 +26,13 @@ type saved struct {
 	reason       string
 	since, until time.Time
 	opens        int
+	ordered      bool // by its provider
+}
+
+// verdict is what there is to keep of a.
+func (a *account) verdict() saved {
+	state, reason, since, until, opens := a.breaker.Health()
+	return saved{state, reason, since, until, opens, a.breaker.Ordered()}
 }
 
 // Classes of decisions, in the order in which they are kept when there are more than a second allows.
@@ -99,13 +106,12 @@ func (j *Judge) decide(m moment) []Decision {
 
 // decision is a's verdict as it is now; false where there is nothing to keep, or it waits in another class by now.
 func (j *Judge) decision(a *account, c int) (Decision, bool) {
-	state, reason, since, until, opens := a.breaker.Health()
-	s := saved{state, reason, since, until, opens}
-	if a.gone || a.writing != 0 || class(state) != c || s.equal(a.saved) {
+	s := a.verdict()
+	if a.gone || a.writing != 0 || class(s.state) != c || s.equal(a.saved) {
 		return Decision{}, false
 	}
 	return Decision{
-		AccountID: a.ID, Health: j.health(s), Detail: a.detail, Alert: state == breaker.Disabled, saved: s,
+		AccountID: a.ID, Health: j.health(s), Detail: a.detail, Alert: s.state == breaker.Disabled, saved: s,
 	}, true
 }
 
@@ -122,22 +128,21 @@ func (j *Judge) Persisted(d Decision, err error) {
 		return
 	}
 	a.saved = d.saved
-	state, reason, since, until, opens := a.breaker.Health()
-	if s := (saved{state, reason, since, until, opens}); !s.equal(a.saved) {
+	if !a.verdict().equal(a.saved) {
 		j.enqueue(a)
 	}
 }
 
 // equal compares what is worth keeping: that openings of long ago are forgotten is not.
 func (s saved) equal(o saved) bool {
-	return s.state == o.state && s.reason == o.reason && s.since.Equal(o.since) && s.until.Equal(o.until) &&
+	return s.state == o.state && s.reason == o.reason && s.since.Equal(o.since) && s.until.Equal(o.until) && s.ordered == o.ordered &&
 		(s.opens == o.opens || s.state == breaker.Closed)
 }
 
 // health is a verdict as messages have it, by the caller's clock.
 func (j *Judge) health(s saved) *resourcev1.AccountHealth {
 	h := &resourcev1.AccountHealth{
-		State: resourcev1.HealthState(s.state), Reason: s.reason, Opens: uint32(max(s.opens, 0)), //nolint:gosec // not negative, 31 bits
+		State: resourcev1.HealthState(s.state), Reason: s.reason, Opens: uint32(max(s.opens, 0)), Ordered: s.ordered, //nolint:gosec // not negative, 31 bits
 	}
 	if !s.since.IsZero() {
 		h.Since = timestamppb.New(j.clock(s.since))

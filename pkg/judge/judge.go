@@ -217,8 +217,7 @@ func (j *Judge) Reset(accountID string, now time.Time) {
 	a.forgive(m)
 	a.breaker.Reset(j.time(m))
 	j.after(a, "an operator reset it")
-	state, reason, since, until, opens := a.breaker.Health()
-	a.saved, a.writing = saved{state, reason, since, until, opens}, 0
+	a.saved, a.writing = a.verdict(), 0
 }
 
 // Tick moves on what time moves, and returns what has to be kept, a bounded number at a time: each is answered by

@@ -214,6 +214,35 @@ func TestOrdersAfterLeaderChange(t *testing.T) {
 	}
 }
 
+// A new leader knows what a provider ordered by the verdict alone: no proxy that was told may be left, and panics keep to it.
+// That an account rests for another reason orders nothing.
+func TestOrdersAreKept(t *testing.T) {
+	old := newLab(t, some(2)...)
+	old.deltas("p", ordered("a0", 5*time.Hour), failed("a1", 0, 5, 5))
+	old.tick()
+	old.want("a1", breaker.Open, breaker.ReasonConsecutive)
+	accounts := some(2)
+	for _, d := range old.kept {
+		accounts[d.AccountID[1]-'0'].Verdict = d.Health
+	}
+	l := newLabWith(t, Options{Term: "2", Now: start.Add(time.Minute)}, breaker.Defaults(), accounts)
+	l.pass(time.Second, "q")
+	if f := l.fact("q", "a0"); !f.GetRestOrdered() || f.GetRest().AsDuration() < 4*time.Hour || f.GetRestReason() != "rate_limit" {
+		t.Errorf("a0: %v", f)
+	}
+	if f := l.fact("q", "a1"); f.GetRestOrdered() || f.GetRest() == nil {
+		t.Errorf("a1: %v", f)
+	}
+	for i, want := range []bool{true, false} {
+		if h := l.View(l.clock).GetAccounts()[i].GetHealth(); h.GetState() != resourcev1.HealthState_HEALTH_STATE_OPEN || h.GetOrdered() != want {
+			t.Errorf("view of a%d: %v", i, h)
+		}
+	}
+	if len(l.kept) != 0 {
+		t.Errorf("decisions: %v", l.kept)
+	}
+}
+
 // A proxy that says nothing any more has no say, as if it were gone.
 func TestSilence(t *testing.T) {
 	l := newLab(t, some(2)...)

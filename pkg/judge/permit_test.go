@@ -334,8 +334,7 @@ func TestNeverTwoPermits(t *testing.T) {
 				}
 				term++
 				for i := range accounts {
-					state, reason, since, until, opens := l.accounts[accounts[i].ID].breaker.Health()
-					accounts[i].Verdict = l.health(saved{state, reason, since, until, opens})
+					accounts[i].Verdict = l.health(l.accounts[accounts[i].ID].verdict())
 				}
 				l = &lab{t: t, Judge: New(Options{Term: fmt.Sprint(term), Now: l.clock}), clock: l.clock, sequence: map[string]uint64{}, keep: true}
 				l.Configure(r, accounts, l.clock)

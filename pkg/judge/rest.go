@@ -108,7 +108,7 @@ func (a *account) resting(j *Judge, m moment) (left time.Duration, ordered bool,
 		// Told again with each batch, so that a fleet without the verdict keeps off as well.
 		left, reason = 3*factsEvery, why
 	case breaker.Open:
-		left, reason = max(until.Sub(j.time(m)), time.Millisecond), why
+		left, ordered, reason = max(until.Sub(j.time(m)), time.Millisecond), a.breaker.Ordered(), why
 	default:
 		left, reason = max(a.soft.until.sub(m), 0), a.soft.reason
 	}
@@ -116,7 +116,7 @@ func (a *account) resting(j *Judge, m moment) (left time.Duration, ordered bool,
 		// An order stands above what is merely wise, whichever is longer; the other is told again when it is over.
 		return o, true, a.ordered.reason
 	}
-	return left, false, reason
+	return left, ordered, reason
 }
 
 // settle forgets rests that are over.

@@ -80,16 +80,16 @@ func (j *Judge) viewOf(a *account, m moment) *adminv1.AccountHealthView {
 
 // condition is an account's health with its short rests, which are nobody's verdict.
 func (j *Judge) condition(a *account, m moment) *resourcev1.AccountHealth {
-	state, reason, since, until, opens := a.breaker.Health()
-	h := j.health(saved{state, reason, since, until, opens})
+	s := a.verdict()
+	h := j.health(s)
 	if a.Disabled {
 		return &resourcev1.AccountHealth{State: resourcev1.HealthState_HEALTH_STATE_DISABLED, Reason: "operator"}
 	}
-	if state != breaker.Closed {
+	if s.state != breaker.Closed {
 		return h
 	}
-	if left, _, reason := a.resting(j, m); left > 0 {
-		h.State, h.Reason = resourcev1.HealthState_HEALTH_STATE_OPEN, reason
+	if left, ordered, reason := a.resting(j, m); left > 0 {
+		h.State, h.Reason, h.Ordered = resourcev1.HealthState_HEALTH_STATE_OPEN, reason, ordered
 		h.Until, h.Since = timestamppb.New(j.clock(j.time(m.add(left)))), nil
 	}
 	return h

@@ -67,7 +67,9 @@ func verdict(v *resourcev1.Verdict) *syncv1.VerdictState {
 		return nil
 	}
 	h := v.GetHealth()
-	return &syncv1.VerdictState{State: int32(h.GetState()), Reason: h.GetReason(), Until: h.GetUntil(), Since: h.GetSince(), Opens: h.GetOpens()}
+	return &syncv1.VerdictState{
+		State: int32(h.GetState()), Reason: h.GetReason(), Until: h.GetUntil(), Since: h.GetSince(), Opens: h.GetOpens(), Ordered: h.GetOrdered(),
+	}
 }
 
 func parameters(rules []*resourcev1.ParameterRule) []*syncv1.ParameterRule {

@@ -346,11 +346,11 @@ func TestJudged(t *testing.T) {
 	at := timestamppb.New(time.Unix(100, 0))
 	verdict := func(etag string) *resourcev1.Verdict {
 		return &resourcev1.Verdict{Metadata: &resourcev1.Metadata{Id: "x", Name: "x", Etag: etag}, Health: &resourcev1.AccountHealth{
-			State: resourcev1.HealthState_HEALTH_STATE_OPEN, Reason: "rate_limit", Until: at, Since: at, Opens: 3,
+			State: resourcev1.HealthState_HEALTH_STATE_OPEN, Reason: "rate_limit", Until: at, Since: at, Opens: 3, Ordered: true,
 		}}
 	}
 	want := &syncv1.AccountState{Name: "a", ChannelId: "c0", Weight: 100, Verdict: &syncv1.VerdictState{
-		State: 2, Reason: "rate_limit", Until: at, Since: at, Opens: 3,
+		State: 2, Reason: "rate_limit", Until: at, Since: at, Opens: 3, Ordered: true,
 	}}
 	for etag, version := range map[string]int64{"8": 8, "6": 7} {
 		got, _, err := newBuilder().Change(newState(a, verdict(etag)), model.Change{Kind: model.KindAccount, ID: "x", New: a})

@@ -8,11 +8,13 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/prometheus/client_golang/prometheus/testutil"
+	"google.golang.org/protobuf/types/known/durationpb"
 
 	"fairway/controlplane/internal/model"
 	"fairway/controlplane/internal/store"
 	"fairway/pkg/fault"
 	syncv1 "fairway/pkg/gen/fairway/sync/v1"
+	"fairway/pkg/testkit/metrictest"
 )
 
 func TestRefusedCredentialIsDecidedOnceAndToldToAll(t *testing.T) {
@@ -51,28 +53,16 @@ func TestRefusedCredentialIsDecidedOnceAndToldToAll(t *testing.T) {
 		if got := testutil.ToFloat64(r.health.metrics.decisions.WithLabelValues("disabled", "credential")); got != 1 {
 			t.Errorf("decisions = %v, want 1", got)
 		}
-		if got := r.gauge("fairway_health_proxies", ""); got != 2 {
+		if got := r.gauge("fairway_health_proxies"); got != 2 {
 			t.Errorf("proxies = %v, want 2", got)
 		}
 	})
 }
 
-// gauge reads a metric, with one label or none.
-func (r *rig) gauge(name, label string) float64 {
+// gauge reads a metric by the values of its labels.
+func (r *rig) gauge(name string, labels ...string) float64 {
 	r.t.Helper()
-	families, err := r.registry.Gather()
-	if err != nil {
-		r.t.Fatal(err)
-	}
-	for _, f := range families {
-		for _, m := range f.GetMetric() {
-			if f.GetName() == name && (label == "" || m.GetLabel()[0].GetValue() == label) {
-				return m.GetGauge().GetValue()
-			}
-		}
-	}
-	r.t.Fatalf("no metric %s %s", name, label)
-	return 0
+	return metrictest.Value(r.t, r.registry, name, labels...)
 }
 
 func TestWritesThatFail(t *testing.T) {
@@ -311,6 +301,28 @@ func TestFirstEver(t *testing.T) {
 		other := New(r.books, Options{ReplicaID: "r2"})
 		if other.firstEver(t.Context(), "0") {
 			t.Error("a later term takes itself for the first")
+		}
+	})
+}
+
+// What a provider ordered is stored as ordered, and a leader that comes later tells it on to a proxy that was told by nobody.
+func TestOrderOutlivesItsLeader(t *testing.T) {
+	bubble(t, func(t *testing.T, r *rig) {
+		r.connect("p1", "b", 100).report(&syncv1.AccountDelta{
+			AccountId: "id-a", Rest: durationpb.New(5 * time.Hour), RestOrdered: true, RestReason: "rate_limit",
+			Faults: []*syncv1.FaultCount{{Reason: "rate_limit", Count: 1}},
+		})
+		r.pass(time.Minute)
+		if d := cmp.Diff([]string{"id-a open"}, r.books.stored()); d != "" || !r.books.puts[0].GetHealth().GetOrdered() {
+			t.Fatalf("stored: %v %v", d, r.books.puts)
+		}
+		r.stop()
+		r.lead()
+		u := <-r.connect("p2", "b", 100).updates
+		if !slices.ContainsFunc(u.GetAccounts(), func(a *syncv1.AccountFacts) bool {
+			return a.GetAccountId() == "id-a" && a.GetRestOrdered() && a.GetRest().AsDuration() > 4*time.Hour
+		}) {
+			t.Errorf("the new leader says %v", u)
 		}
 	})
 }

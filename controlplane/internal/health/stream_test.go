@@ -29,11 +29,11 @@ func TestNotLeader(t *testing.T) {
 		_, err := r.health.View(t.Context())
 		wantNotLeader("view", err, "10.0.0.1:8082")
 		wantNotLeader("serve", <-r.connect("p1", "b", 0).ended, "10.0.0.1:8082")
-		if got := r.gauge("fairway_health_leader", ""); got != 0 {
+		if got := r.gauge("fairway_health_leader"); got != 0 {
 			t.Errorf("leader = %v, want 0", got)
 		}
 		r.lead()
-		if got := r.gauge("fairway_health_leader", ""); got != 1 {
+		if got := r.gauge("fairway_health_leader"); got != 1 {
 			t.Errorf("leader = %v, want 1", got)
 		}
 		if err := r.health.Lead(t.Context(), store.Fence{}); err == nil {

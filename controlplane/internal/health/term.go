@@ -217,7 +217,7 @@ func same(a, b *resourcev1.AccountHealth) bool {
 	if a == nil || b == nil {
 		return a == b
 	}
-	return a.GetState() == b.GetState() && a.GetReason() == b.GetReason() && a.GetOpens() == b.GetOpens() &&
+	return a.GetState() == b.GetState() && a.GetReason() == b.GetReason() && a.GetOpens() == b.GetOpens() && a.GetOrdered() == b.GetOrdered() &&
 		near(a.GetSince(), b.GetSince()) && near(a.GetUntil(), b.GetUntil())
 }
 

@@ -30,13 +30,13 @@ func Health(s *State, a *resourcev1.Account, now time.Time) *resourcev1.AccountH
 	}
 	h := VerdictOf(s, a).GetHealth()
 	out := &resourcev1.AccountHealth{
-		State: h.GetState(), Reason: h.GetReason(), Until: h.GetUntil(), Since: h.GetSince(), Opens: h.GetOpens(),
+		State: h.GetState(), Reason: h.GetReason(), Until: h.GetUntil(), Since: h.GetSince(), Opens: h.GetOpens(), Ordered: h.GetOrdered(),
 	}
 	switch {
 	case out.State == resourcev1.HealthState_HEALTH_STATE_UNSPECIFIED:
 		out.State = resourcev1.HealthState_HEALTH_STATE_CLOSED
 	case out.State == resourcev1.HealthState_HEALTH_STATE_OPEN && out.Until != nil && !now.Before(out.Until.AsTime()):
-		out.State, out.Since, out.Until = resourcev1.HealthState_HEALTH_STATE_HALF_OPEN, out.Until, nil
+		out.State, out.Since, out.Until, out.Ordered = resourcev1.HealthState_HEALTH_STATE_HALF_OPEN, out.Until, nil, false
 	}
 	return out
 }

@@ -30,11 +30,11 @@ func TestHealth(t *testing.T) {
 			&resourcev1.AccountHealth{State: closed, Reason: "recovered", Since: began},
 		},
 		{
-			"rests", false, &resourcev1.AccountHealth{State: open, Reason: "rate_limit", Since: began, Until: later, Opens: 2},
-			&resourcev1.AccountHealth{State: open, Reason: "rate_limit", Since: began, Until: later, Opens: 2},
+			"rests", false, &resourcev1.AccountHealth{State: open, Reason: "rate_limit", Since: began, Until: later, Opens: 2, Ordered: true},
+			&resourcev1.AccountHealth{State: open, Reason: "rate_limit", Since: began, Until: later, Opens: 2, Ordered: true},
 		},
 		{
-			"rests until this moment", false, &resourcev1.AccountHealth{State: open, Reason: "rate_limit", Since: began, Until: due, Opens: 2},
+			"rests until this moment", false, &resourcev1.AccountHealth{State: open, Reason: "rate_limit", Since: began, Until: due, Opens: 2, Ordered: true},
 			&resourcev1.AccountHealth{State: tried, Reason: "rate_limit", Since: due, Opens: 2},
 		},
 		{

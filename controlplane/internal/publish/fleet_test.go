@@ -32,7 +32,8 @@ func TestWaitForRevision(t *testing.T) {
 		r.settled(t, revision)
 	}
 	revision := w.change(nil, w.newKey(w.id()))
-	answer, err = r.WaitForRevision(t.Context(), revision, 200*time.Millisecond)
+	r.arrived(t, "quick", revision)
+	answer, err = r.WaitForRevision(t.Context(), revision, time.Millisecond)
 	if err != nil || answer.GetApplied() || len(answer.GetBehind()) != 1 || answer.GetBehind()[0].GetId() != "slow" {
 		t.Errorf("with one that is behind: %v, %v", answer, err)
 	}
@@ -57,9 +58,9 @@ func TestFleetOfTwoReplicas(t *testing.T) {
 	ca := newAuthority(t)
 	var list []*adminv1.Replica
 	peers := func(context.Context) ([]*adminv1.Replica, error) { return list, nil }
-	a := newReplica(t, ca, Options{ReplicaID: "a", Peers: peers, PeerTimeout: 5 * time.Second})
+	a := newReplica(t, ca, Options{ReplicaID: "a", Peers: peers, PeerTimeout: time.Minute})
 	defer a.close()
-	b := newReplica(t, ca, Options{ReplicaID: "b", Peers: peers, PeerTimeout: 5 * time.Second})
+	b := newReplica(t, ca, Options{ReplicaID: "b", Peers: peers, PeerTimeout: time.Minute})
 	defer b.close()
 	list = []*adminv1.Replica{{Id: "a", SyncAddress: a.address}, {Id: "b", SyncAddress: b.address}}
 	w := newWorld(a.Publisher, b.Publisher)
@@ -72,7 +73,8 @@ func TestFleetOfTwoReplicas(t *testing.T) {
 	a.settled(t, w.state.Revision())
 
 	revision := w.change(nil, w.newKey("x"))
-	answer, err := a.WaitForRevision(t.Context(), revision, 300*time.Millisecond)
+	a.arrived(t, "p1", revision)
+	answer, err := a.WaitForRevision(t.Context(), revision, time.Second) // in which the other replica is to answer
 	if err != nil || answer.GetApplied() || len(answer.GetBehind()) != 1 || answer.GetBehind()[0].GetReplicaId() != "b" {
 		t.Errorf("with one behind at the other replica: %v, %v", answer, err)
 	}

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"maps"
 	"math/bits"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -18,6 +19,7 @@ import (
 
 	"fairway/controlplane/internal/model"
 	"fairway/pkg/digest"
+	adminv1 "fairway/pkg/gen/fairway/admin/v1"
 	syncv1 "fairway/pkg/gen/fairway/sync/v1"
 )
 
@@ -331,6 +333,22 @@ func (r *replica) settled(t tb, revision int64) {
 	}
 }
 
+// arrived waits until a proxy connected here has applied the revision.
+func (r *replica) arrived(t tb, proxy string, revision int64) {
+	t.Helper()
+	for deadline := time.After(time.Minute); ; {
+		changed := r.fleet.changes()
+		if slices.ContainsFunc(r.local(), func(p *adminv1.Proxy) bool { return p.GetId() == proxy && p.GetRevision() >= revision }) {
+			return
+		}
+		select {
+		case <-changed:
+		case <-deadline:
+			t.Fatalf("%s has not applied revision %d", proxy, revision)
+		}
+	}
+}
+
 // One that does not read costs the others nothing: they get everything while it is stuck.
 func TestSlowSubscriber(t *testing.T) {
 	ca := newAuthority(t)
@@ -363,15 +381,10 @@ func TestStuckSubscriberIsDropped(t *testing.T) {
 	w := newWorld(r.Publisher)
 	p := connect(t, r.address, ca.proxy(t, "p"), newProxyState(), "boot")
 	defer p.close()
-	changed := r.fleet.changes()
-	for r.fleet.size() == 0 {
-		<-changed
-		changed = r.fleet.changes()
-	}
+	_, _ = p.stream.Recv() // it is connected, or so slow that it was dropped for it
 	w.fat(5000)
-	for r.fleet.size() > 0 {
+	for changed := r.fleet.changes(); r.fleet.size() > 0; changed = r.fleet.changes() {
 		<-changed
-		changed = r.fleet.changes()
 	}
 }
 
@@ -407,25 +420,27 @@ func TestManyFullStatesAtOnce(t *testing.T) {
 
 func TestAdmissionSendsAwayWithADelay(t *testing.T) {
 	ca := newAuthority(t)
-	r := newReplica(t, ca, Options{FullStateBytes: 1, AdmitTimeout: time.Millisecond})
-	defer r.close()
-	w := newWorld(r.Publisher)
+	idle := newReplica(t, ca, Options{})
+	defer idle.close()
+	busy := newReplica(t, ca, Options{FullStateBytes: 1, AdmitTimeout: time.Millisecond})
+	defer busy.close()
+	w := newWorld(idle.Publisher, busy.Publisher)
 	s := newProxyState()
-	p := connect(t, r.address, ca.proxy(t, "p1"), s, "boot")
+	p := connect(t, idle.address, ca.proxy(t, "p1"), s, "boot")
 	p.until(w.state.Revision())
 	p.close()
 
-	if err := r.admits.Acquire(t.Context(), 1); err != nil { // somebody else's full state is under way
+	if err := busy.admits.Acquire(t.Context(), 1); err != nil { // somebody else's full state is under way
 		t.Fatal(err)
 	}
-	p = connect(t, r.address, ca.proxy(t, "p2"), newProxyState(), "boot")
+	p = connect(t, busy.address, ca.proxy(t, "p2"), newProxyState(), "boot")
 	defer p.close()
 	_, err := p.stream.Recv()
 	if status.Code(err) != codes.ResourceExhausted || len(status.Convert(err).Details()) != 1 {
 		t.Errorf("error = %v with %v, want resource exhausted with a delay", err, status.Convert(err).Details())
 	}
 	// A resume is not a full state.
-	again := connect(t, r.address, ca.proxy(t, "p1"), s, "boot")
+	again := connect(t, busy.address, ca.proxy(t, "p1"), s, "boot")
 	defer again.close()
 	again.until(w.change(nil, w.newKey("a")))
 }
@@ -433,18 +448,20 @@ func TestAdmissionSendsAwayWithADelay(t *testing.T) {
 // A replica that lags never takes a proxy back.
 func TestReplicaBehindTheProxy(t *testing.T) {
 	ca := newAuthority(t)
-	r := newReplica(t, ca, Options{BehindTimeout: 20 * time.Millisecond})
-	defer r.close()
-	w := newWorld(r.Publisher)
+	patient := newReplica(t, ca, Options{BehindTimeout: time.Hour})
+	defer patient.close()
+	hasty := newReplica(t, ca, Options{BehindTimeout: 20 * time.Millisecond})
+	defer hasty.close()
+	w := newWorld(patient.Publisher, hasty.Publisher)
 	w.fill(10)
 	s := newProxyState()
-	p := connect(t, r.address, ca.proxy(t, "p1"), s, "boot")
+	p := connect(t, patient.address, ca.proxy(t, "p1"), s, "boot")
 	p.until(w.state.Revision())
 	p.close()
 
 	// Another replica has told the proxy that nothing changed since: it waits here.
 	s.revision += 2
-	p = connect(t, r.address, ca.proxy(t, "p1"), s, "boot")
+	p = connect(t, patient.address, ca.proxy(t, "p1"), s, "boot")
 	w.idle()
 	w.idle()
 	p.until(w.change(nil, w.newKey("a")))
@@ -456,7 +473,7 @@ func TestReplicaBehindTheProxy(t *testing.T) {
 	// Another replica has told it of a change that this one does not know: it is sent on.
 	s.revision++
 	s.sums[3]++
-	p = connect(t, r.address, ca.proxy(t, "p1"), s, "boot")
+	p = connect(t, hasty.address, ca.proxy(t, "p1"), s, "boot")
 	defer p.close()
 	if _, err := p.stream.Recv(); status.Code(err) != codes.Unavailable {
 		t.Errorf("error = %v, want unavailable", err)

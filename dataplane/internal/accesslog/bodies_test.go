@@ -89,7 +89,7 @@ func TestBodiesBounded(t *testing.T) {
 		b.AddRequest([]byte("hello"))
 		f.Record(&journal.Entry{Bodies: b})
 	}
-	if n := f.count(t, "bodies_dropped_total", ""); kept != 3 || n != 7 {
+	if n := f.count(t, "bodies_dropped_total"); kept != 3 || n != 7 {
 		t.Errorf("%d kept and %d dropped of 10 with room for 3", kept, n)
 	}
 	f.run(t)

@@ -16,6 +16,7 @@ import (
 
 	"fairway/dataplane/internal/journal"
 	"fairway/pkg/money"
+	"fairway/pkg/testkit/metrictest"
 )
 
 func TestMain(m *testing.M) {
@@ -92,31 +93,16 @@ func (f *fixture) end(t *testing.T) {
 	}
 }
 
-// count is a metric's value; reason is empty for metrics without that label.
-func (f *fixture) count(t *testing.T, name, reason string) int {
+// count is a metric's value; labels are the values of its labels.
+func (f *fixture) count(t *testing.T, name string, labels ...string) int {
 	t.Helper()
-	families, err := f.registry.Gather()
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, family := range families {
-		if family.GetName() != "fairway_access_log_"+name {
-			continue
-		}
-		for _, m := range family.GetMetric() {
-			if reason == "" || m.GetLabel()[0].GetValue() == reason {
-				return int(m.GetCounter().GetValue())
-			}
-		}
-	}
-	t.Fatalf("no metric %s %s", name, reason)
-	return 0
+	return int(metrictest.Value(t, f.registry, "fairway_access_log_"+name, labels...))
 }
 
 // wantCounts compares all metrics.
 func (f *fixture) wantCounts(t *testing.T, lines, full, write, errors int) {
 	t.Helper()
-	got := [4]int{f.count(t, "lines_total", ""), f.count(t, "dropped_total", "full"), f.count(t, "dropped_total", "write"), f.count(t, "errors_total", "")}
+	got := [4]int{f.count(t, "lines_total"), f.count(t, "dropped_total", "full"), f.count(t, "dropped_total", "write"), f.count(t, "errors_total")}
 	if want := [4]int{lines, full, write, errors}; got != want {
 		t.Errorf("lines, full, write, errors = %v, want %v", got, want)
 	}

@@ -170,9 +170,9 @@ func (x *exchange) inOurWords(f *failure) *fault.Error {
 	return fault.New(kind, "%s", clip(message, 2000)).WithCode(clip(f.said.Code, 100)).WithStatus(x.status)
 }
 
-// debugHeaders says who served and why, to keys that are made for it and to clients that ask for it.
+// debugHeaders says who served and why, to keys that are made for it: what a client sends does not make it be told.
 func (x *exchange) debugHeaders() {
-	if x.key == nil || !x.key.Debug && string(x.in.Get("x-fairway-debug")) != "1" {
+	if x.key == nil || !x.key.Debug {
 		return
 	}
 	to := x.out

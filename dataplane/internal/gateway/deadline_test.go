@@ -26,7 +26,7 @@ func (w *world) group(change func(*syncv1.GroupState)) {
 // A provider that never answers is left when the group's or the channel's time is over, whichever is shorter; the request
 // goes on elsewhere only while its own time lasts.
 func TestDeadlines(t *testing.T) {
-	const short, long = 40 * time.Millisecond, time.Hour
+	const short, long = 500 * time.Millisecond, time.Hour // who answers does so in short
 	for _, tc := range []struct {
 		name     string
 		body     string
@@ -52,6 +52,7 @@ func TestDeadlines(t *testing.T) {
 			group: func(g *syncv1.GroupState) { g.TotalTimeout = durationpb.New(short) }},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
+			t.Parallel()
 			w := newWorld(t)
 			first := w.channel("a", 100, secretA)
 			if tc.channel != nil {
@@ -100,9 +101,10 @@ func TestDeadlines(t *testing.T) {
 func TestDeadlineCutsStreams(t *testing.T) {
 	for _, of := range []string{"group", "channel"} {
 		t.Run(of, func(t *testing.T) {
+			t.Parallel()
 			w := newWorld(t)
 			ch := w.channel("a", 100, secretA)
-			const total = 150 * time.Millisecond
+			const total = time.Second // in which the stream begins
 			if of == "channel" {
 				ch.TotalTimeout = durationpb.New(total)
 				w.put(syncv1.Kind_KIND_CHANNEL, "c-a", ch)

@@ -12,6 +12,7 @@ import (
 	"google.golang.org/protobuf/testing/protocmp"
 
 	"fairway/dataplane/internal/ingress"
+	"fairway/dataplane/internal/snapshot"
 	"fairway/pkg/clientkey"
 	adminv1 "fairway/pkg/gen/fairway/admin/v1"
 	syncv1 "fairway/pkg/gen/fairway/sync/v1"
@@ -213,6 +214,23 @@ func TestRecallIsBounded(t *testing.T) {
 	}
 }
 
+// What is remembered of a request keeps nothing alive of an account that is deleted meanwhile.
+func TestTraceHoldsNoAccount(t *testing.T) {
+	r := newRecall(1, 0)
+	x := new(exchange)
+	x.out, x.snap, x.key, x.group = new(ingress.Response), new(snapshot.Snapshot), new(snapshot.Key), new(snapshot.Group)
+	deleted := &snapshot.Account{Name: "a", Channel: &snapshot.Channel{Name: "c"}}
+	for range traced + 1 {
+		x.endStep(x.beginStep(deleted, "chosen"), "server_error", 500)
+	}
+	r.trace(x, outcomeServed, time.Second)
+	for i, s := range r.good[0].steps {
+		if s.with != nil || s.account != "a" || s.channel != "c" {
+			t.Errorf("step %d: %+v", i, s)
+		}
+	}
+}
+
 func TestDecisionSample(t *testing.T) {
 	for _, ppm := range []uint32{0, 1_000_000} {
 		t.Run(fmt.Sprint(ppm), func(t *testing.T) {
@@ -235,13 +253,10 @@ func TestDebugHeaders(t *testing.T) {
 	w := newWorld(t, func(o *Options, _ *ingress.Options) { o.Proxy = func() string { return "p-7" } })
 	w.tiers(secretA, secretB)
 	w.provider.SetBehaviour(secretA, fakellm.Status(500, "", 0))
-	if answer := w.post("/v1/chat/completions", plainBody); strings.Contains(answer, "X-Fairway-") {
-		t.Errorf("for everybody:\n%s", answer)
+	if answer := w.post("/v1/chat/completions", plainBody, "X-Fairway-Debug: 1"); strings.Contains(answer, "X-Fairway-") {
+		t.Errorf("for everybody who asks:\n%s", answer)
 	}
-	key := keyState(w.key, "g1")
-	key.DebugHeaders = true
-	w.put(syncv1.Kind_KIND_KEY, "k1", key)
-	w.publish()
+	w.debug()
 	for _, body := range []string{plainBody, streamBody} {
 		answer := w.post("/v1/chat/completions", body)
 		for _, want := range []string{

@@ -72,7 +72,7 @@ func TestRequestHeaders(t *testing.T) {
 	w.put(syncv1.Kind_KIND_ACCOUNT, "a-a0", &syncv1.AccountState{
 		Name: "acc-a0", ChannelId: "c-a", Secret: secretA, Weight: 100, Organization: "org-ours",
 	})
-	w.publish()
+	w.debug()
 	got := w.raw(request("/v1/chat/completions?api-version=1", w.key, plainBody,
 		"Accept: application/json", "OpenAI-Beta: x=1", "Idempotency-Key: k", "X-Custom: keep it",
 		"X-Stainless-Lang: go", "Accept: twice", "traceparent: 00-1",

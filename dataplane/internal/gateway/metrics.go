@@ -32,7 +32,6 @@ type meters struct {
 	hedgesNobody    prometheus.Counter
 	unavailable     *prometheus.CounterVec
 	overdue         prometheus.Counter
-	disabled        prometheus.Counter
 	missFound       prometheus.Counter
 	missFinal       prometheus.Counter
 	hangUps         prometheus.Counter
@@ -95,7 +94,6 @@ func newMeters(r prometheus.Registerer) *meters {
 		attemptFailures: counters("fairway_attempt_failures_total", "Attempts that failed, by what that meant.", "reason"),
 		retries:         counter("fairway_retries_total", "Attempts after a request's first."),
 		budgetSpent:     counter("fairway_retry_budget_exhausted_total", "Retries that were not made because the group's budget was spent."),
-		disabled:        counter("fairway_accounts_disabled_total", "Times that an account was put to rest because its credential was refused."),
 		missFound:       misses.WithLabelValues("found"),
 		missFinal:       misses.WithLabelValues("final"),
 		hangUps:         counter("fairway_client_hangups_total", "Clients that left while their request was under way."),

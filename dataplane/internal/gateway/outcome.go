@@ -81,15 +81,12 @@ func (x *exchange) praise() {
 	x.g.health.Answered(o)
 }
 
-// count counts a failed attempt, and tells operators of what they should hear.
+// countFailure counts a failed attempt, and tells operators of what they should hear.
 func (x *exchange) countFailure(f *failure) {
 	x.g.meters.attemptFailures.WithLabelValues(f.verdict.Reason).Inc()
 	v := &f.verdict
 	if v.Pass {
 		return
-	}
-	if v.Disable {
-		x.g.meters.disabled.Inc()
 	}
 	if v.Alert {
 		account := x.candidate.Account

@@ -8,7 +8,9 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"google.golang.org/protobuf/types/known/durationpb"
+	"google.golang.org/protobuf/types/known/timestamppb"
 
+	"fairway/pkg/breaker"
 	resourcev1 "fairway/pkg/gen/fairway/resource/v1"
 	syncv1 "fairway/pkg/gen/fairway/sync/v1"
 	"fairway/pkg/testkit/fakellm"
@@ -93,6 +95,7 @@ func TestPermit(t *testing.T) {
 		t.Run(tc.name, func(t *testing.T) {
 			w := newWorld(t)
 			w.tiers(secretA, secretB)
+			w.debug()
 			w.provider.SetBehaviour(secretA, tc.fault)
 			w.cell("acc-a0").Cool(time.Now().Add(time.Hour).UnixMilli())
 			if got := status(w.post("/v1/chat/completions", plainBody)); got != "200" {
@@ -106,7 +109,7 @@ func TestPermit(t *testing.T) {
 			w.gateway.health.Apply(&syncv1.HealthUpdate{Term: "t", Revision: 1, Full: true, Permits: []*syncv1.ProbePermit{
 				{Id: "permit-1", AccountId: "a-a0", Ttl: durationpb.New(30 * time.Second)},
 			}}, now)
-			answer := w.post("/v1/chat/completions", plainBody, "X-Fairway-Debug: 1")
+			answer := w.post("/v1/chat/completions", plainBody)
 			if status(answer) != "200" {
 				t.Errorf("the answer is\n%s", answer)
 			}
@@ -129,6 +132,23 @@ func TestPermit(t *testing.T) {
 			}
 			if got := w.served()[n:]; len(got) != 1 || got[0] != secretB {
 				t.Errorf("the next request was served by %q", got)
+			}
+		})
+	}
+}
+
+// A proxy that knows no more than the verdict keeps to what a provider ordered, also in a panic.
+func TestPanicKeepsToOrders(t *testing.T) {
+	for name, ordered := range map[string]bool{"it failed too often": false, "its provider ordered it": true} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t)
+			w.channel("a", 100)
+			w.account("a0", "a", secretA, func(a *syncv1.AccountState) {
+				a.Verdict = &syncv1.VerdictState{State: int32(breaker.Open), Until: timestamppb.New(time.Now().Add(time.Hour)), Ordered: ordered}
+			})
+			answer := w.post("/v1/chat/completions", plainBody)
+			if asked := len(w.served()) > 0; asked == ordered || (status(answer) == "200") == ordered {
+				t.Errorf("the provider was asked: %v\n%s", asked, answer)
 			}
 		})
 	}

@@ -40,7 +40,7 @@ func (w *world) upgrade(query, key string, protocols ...string) (*talk, *http.Re
 	}
 	transport := &http.Transport{DisableCompression: true}
 	w.t.Cleanup(transport.CloseIdleConnections)
-	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
 	conn, resp, err := websocket.Dial(ctx, "http://"+w.addr+realtimePath+query, &websocket.DialOptions{
 		HTTPHeader: h, HTTPClient: &http.Client{Transport: transport}, Subprotocols: protocols,
@@ -66,7 +66,7 @@ func (w *world) session(model string) *talk {
 }
 
 func (s *talk) next() (string, error) {
-	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
 	_, message, err := s.Read(ctx)
 	return string(message), err

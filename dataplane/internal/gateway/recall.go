@@ -85,6 +85,9 @@ func (r *recall) trace(x *exchange, outcome string, took time.Duration) {
 	s.start, s.took = x.start, took
 	n := copy(s.steps[:], x.trail)
 	clear(s.steps[n:])
+	for i := range s.steps {
+		s.steps[i].with = nil // or its secret would live on for as long as this is remembered
+	}
 }
 
 // keep keeps a decision in full.

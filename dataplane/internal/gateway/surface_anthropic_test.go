@@ -86,7 +86,7 @@ func TestSurfaceBatches(t *testing.T) {
 				ch.Priority, ch.ModelMapping = int32(100-i), map[string]string{"claude": "claude-sonnet-4-5"}
 				w.put(syncv1.Kind_KIND_CHANNEL, "c-"+id, ch)
 			}
-			w.publish()
+			w.debug()
 			c := w.claude(t)
 			make1 := func() string {
 				w.lastServes()
@@ -97,7 +97,7 @@ func TestSurfaceBatches(t *testing.T) {
 				return made.ID
 			}
 			var head *http.Response
-			o := []anthropicoption.RequestOption{anthropicoption.WithHeader("X-Fairway-Debug", "1"), anthropicoption.WithResponseInto(&head)}
+			o := []anthropicoption.RequestOption{anthropicoption.WithResponseInto(&head)}
 			forget := func() {
 				if !known {
 					w.gateway.owners = owners{} // as in another proxy

@@ -195,7 +195,7 @@ func TestSurfaceTranscriptions(t *testing.T) {
 		var text []byte
 		_, err := c.Audio.Transcriptions.New(t.Context(), openai.AudioTranscriptionNewParams{
 			Model: "m", File: openai.File(strings.NewReader("zzz"), "a.wav", "audio/wav"), ResponseFormat: openai.AudioResponseFormatText,
-		}, append(seen(&head), option.WithResponseBodyInto(&text))...)
+		}, option.WithResponseInto(&head), option.WithResponseBodyInto(&text))
 		if err != nil || string(text) != "I hear a sound of 3 bytes.\n" || !strings.HasPrefix(head.Header.Get("Content-Type"), "text/plain") {
 			t.Errorf("%q, %v", text, err)
 		}

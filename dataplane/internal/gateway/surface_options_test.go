@@ -50,7 +50,7 @@ func TestSurfaceStrict(t *testing.T) {
 				p.Model = model
 				before := len(w.provider.Requests())
 				var head *http.Response
-				_, err := c.Chat.Completions.New(t.Context(), p, seen(&head)...)
+				_, err := c.Chat.Completions.New(t.Context(), p, option.WithResponseInto(&head))
 				stream := c.Chat.Completions.NewStreaming(t.Context(), p)
 				for stream.Next() {
 				}
@@ -73,7 +73,7 @@ func TestSurfaceStrict(t *testing.T) {
 					t.Errorf("%d requests went on", n)
 				}
 				// Where nothing is lost it passes, converted or not; and what is not converted loses nothing.
-				if got, err := c.Chat.Completions.New(t.Context(), hello(model), seen(&head)...); err != nil || head.Header.Get("X-Fairway-Lossy") != "" {
+				if got, err := c.Chat.Completions.New(t.Context(), hello(model), option.WithResponseInto(&head)); err != nil || head.Header.Get("X-Fairway-Lossy") != "" {
 					t.Errorf("%v, %v", got, err)
 				}
 				p.Model = "o-think"

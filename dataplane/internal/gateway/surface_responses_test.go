@@ -100,12 +100,13 @@ func TestSurfaceResponsesStick(t *testing.T) {
 		for _, known := range []bool{true, false} {
 			t.Run(tc.name+map[bool]string{true: ", owner known", false: ", owner unknown"}[known], func(t *testing.T) {
 				w := trio(t, "gpt-x")
+				w.debug()
 				made := w.respond(t, responses.ResponseNewParams{Background: openai.Bool(tc.background)})
 				if !known {
 					w.gateway.owners = owners{} // as in another proxy
 				}
 				var head *http.Response
-				tc.do(t, w.client(), made.ID, seen(&head)...)
+				tc.do(t, w.client(), made.ID, option.WithResponseInto(&head))
 				if head.Header.Get("X-Fairway-Account") != "acc-c0" {
 					t.Errorf("it was served by %q", head.Header.Get("X-Fairway-Account"))
 				}
@@ -187,7 +188,7 @@ func TestTrap09SurfaceResponseInputTokens(t *testing.T) {
 		p := responses.InputTokenCountParams{Model: openai.String(model)}
 		p.Input.OfString = openai.String("one two three")
 		var head *http.Response
-		got, err := c.Responses.InputTokens.Count(t.Context(), p, seen(&head)...)
+		got, err := c.Responses.InputTokens.Count(t.Context(), p, option.WithResponseInto(&head))
 		if err != nil {
 			t.Errorf("%s: %v", model, err)
 			continue

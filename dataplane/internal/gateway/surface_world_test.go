@@ -8,7 +8,6 @@ import (
 	"testing"
 
 	"github.com/anthropics/anthropic-sdk-go"
-	"github.com/openai/openai-go/v3/option"
 	"google.golang.org/genai"
 
 	"fairway/pkg/clientkey"
@@ -69,11 +68,6 @@ func (w *world) anotherKey(change func(*syncv1.KeyState)) string {
 	w.put(syncv1.Kind_KIND_KEY, "k2", state)
 	w.publish()
 	return key
-}
-
-// seen keeps the head of the answer that an SDK got, with who served it.
-func seen(into **http.Response) []option.RequestOption {
-	return []option.RequestOption{option.WithHeader("X-Fairway-Debug", "1"), option.WithResponseInto(into)}
 }
 
 // call is a request without an SDK, for what none of them would send.

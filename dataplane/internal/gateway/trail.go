@@ -33,7 +33,7 @@ const (
 	verdictHedge = "hedge_lost" // another attempt answered first
 )
 
-// begin notes that an attempt is made with an account, and returns its number.
+// beginStep notes that an attempt is made with an account, and returns its number.
 func (x *exchange) beginStep(a *snapshot.Account, picked string) int {
 	x.look.Lock()
 	defer x.look.Unlock()

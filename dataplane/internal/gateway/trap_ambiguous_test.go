@@ -73,7 +73,7 @@ func (d *duel) send(raw string, expected int) (answers []reply, forwarded []hear
 	_ = c.SetReadDeadline(time.Now().Add(20 * time.Millisecond))
 	_, _ = k.r.Peek(1)
 	half(c)
-	_ = c.SetReadDeadline(time.Now().Add(10 * time.Second))
+	_ = c.SetReadDeadline(time.Now().Add(time.Minute))
 	for {
 		got := k.answer()
 		if got.status == 0 {

@@ -176,9 +176,9 @@ func (b *babel) talk(script [][2]int) (problem string, good int) {
 			if err != nil {
 				return err.Error(), good
 			}
-			_ = raw.SetDeadline(time.Now().Add(20 * time.Second))
 			c = &caller{Conn: raw, r: newReader(raw)}
 		}
+		_ = c.SetDeadline(time.Now().Add(time.Minute))
 		n := b.marks.Add(1)
 		mine := markOf(n)
 		_, _ = io.WriteString(c, request(chatPath, b.w.key, prompt(fmt.Sprintf("m%d", n%int64(b.models)), mine, step[0]%2 == 1),

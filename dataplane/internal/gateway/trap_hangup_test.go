@@ -104,14 +104,14 @@ func (f *flood) leave(place, caller, way int) string {
 	if err != nil {
 		return err.Error()
 	}
-	_ = c.SetDeadline(time.Now().Add(20 * time.Second))
+	_ = c.SetDeadline(time.Now().Add(time.Minute))
 	if _, err := io.WriteString(c, f.bytes[place][caller]); err != nil {
 		return err.Error()
 	}
 	if p.reach {
 		select {
 		case <-f.reached[caller]:
-		case <-time.After(20 * time.Second):
+		case <-time.After(time.Minute):
 			return p.name + ": the upstream never heard of it"
 		}
 	}

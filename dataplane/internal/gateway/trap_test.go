@@ -216,7 +216,6 @@ type caller struct {
 func (w *world) caller() *caller {
 	w.t.Helper()
 	c := w.dial()
-	_ = c.SetDeadline(time.Now().Add(10 * time.Second))
 	return &caller{Conn: c, r: newReader(c)}
 }
 

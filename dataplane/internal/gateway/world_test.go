@@ -204,6 +204,15 @@ func keyState(key, group string) *syncv1.KeyState {
 	return &syncv1.KeyState{Name: "key", GroupId: group, Mac: mac[:]}
 }
 
+// debug makes answers to the key say who served.
+func (w *world) debug() {
+	w.t.Helper()
+	key := keyState(w.key, "g1")
+	key.DebugHeaders = true
+	w.put(syncv1.Kind_KIND_KEY, "k1", key)
+	w.publish()
+}
+
 // put changes the state; publish makes it known.
 func (w *world) put(kind syncv1.Kind, id string, m proto.Message) {
 	w.t.Helper()
@@ -300,7 +309,7 @@ func (w *world) dial() net.Conn {
 		w.t.Fatal(err)
 	}
 	w.t.Cleanup(func() { _ = c.Close() })
-	_ = c.SetDeadline(time.Now().Add(20 * time.Second))
+	_ = c.SetDeadline(time.Now().Add(time.Minute))
 	return c
 }
 
@@ -339,7 +348,7 @@ func (w *world) record() report.Record {
 	select {
 	case r := <-w.books.came:
 		return r
-	case <-time.After(20 * time.Second):
+	case <-time.After(time.Minute):
 		w.t.Fatalf("no usage record came; log:\n%s", w.log)
 	}
 	return report.Record{}
@@ -350,7 +359,7 @@ func wait[T any](t testing.TB, what string, c <-chan T) T {
 	select {
 	case v := <-c:
 		return v
-	case <-time.After(20 * time.Second):
+	case <-time.After(time.Minute):
 		t.Fatalf("%s did not happen", what)
 	}
 	panic("unreachable")

@@ -7,6 +7,7 @@ import (
 
 	"fairway/dataplane/internal/snapshot"
 	syncv1 "fairway/pkg/gen/fairway/sync/v1"
+	"fairway/pkg/splitmix"
 )
 
 const (
@@ -86,7 +87,7 @@ func owner(me string, others []string, account string, window int64) string {
 	return best
 }
 
-// hash mixes names and a number, the same in every process: FNV-1a, and the finaliser of SplitMix64.
+// hash mixes names and a number, the same in every process: FNV-1a, and SplitMix64.
 func hash(a, b string, n uint64) uint64 {
 	h := uint64(14695981039346656037)
 	for _, s := range [...]string{a, b} {
@@ -95,8 +96,5 @@ func hash(a, b string, n uint64) uint64 {
 		}
 		h = (h ^ 0xff) * 1099511628211
 	}
-	h += n * 0x9e3779b97f4a7c15
-	h = (h ^ h>>30) * 0xbf58476d1ce4e5b9
-	h = (h ^ h>>27) * 0x94d049bb133111eb
-	return h ^ h>>31
+	return splitmix.Mix(h ^ n)
 }

@@ -108,7 +108,7 @@ func (n *network) set(address string, r *replica) {
 // next is the next report that satisfies what.
 func next(t *testing.T, from chan *syncv1.ReportRequest, what func(*syncv1.HealthReport) bool) *syncv1.HealthReport {
 	t.Helper()
-	timeout := time.After(20 * time.Second)
+	timeout := time.After(time.Minute)
 	for {
 		select {
 		case m := <-from:
@@ -142,7 +142,7 @@ func of(id string) func(*syncv1.HealthReport) bool {
 
 func eventually(t *testing.T, what string, is func() bool) {
 	t.Helper()
-	for end := time.Now().Add(20 * time.Second); !is(); time.Sleep(5 * time.Millisecond) {
+	for end := time.Now().Add(time.Minute); !is(); time.Sleep(5 * time.Millisecond) {
 		if time.Now().After(end) {
 			t.Fatal(what)
 		}

@@ -255,18 +255,14 @@ func (k *Keeper) coming(w *ward, now time.Time) float64 {
 		share = t.b.Share(now, &rules)
 		t.mu.Unlock()
 		if state != closed {
-			share = least // it rests, or one answer will tell
+			share = breaker.Least // it rests, or one answer will tell
 		}
 		if state == closed && now.Sub(since) > max(rules.Open, rules.SlowStart) {
 			w.trouble.CompareAndSwap(t, nil)
 		}
 	}
-	if f := w.facts; f != nil && f.slowSince != 0 && rules.SlowStart > 0 {
-		age := float64(now.UnixMilli() - f.slowSince)
-		share = min(share, least+(1-least)*max(age, 0)/float64(rules.SlowStart.Milliseconds()))
+	if f := w.facts; f != nil && f.slowSince != 0 {
+		share = min(share, rules.Share(now.Sub(time.UnixMilli(f.slowSince))))
 	}
 	return share
 }
-
-// least is what an account that comes back begins with.
-const least = 0.1

@@ -220,7 +220,7 @@ func TestSlowReader(t *testing.T) {
 			}
 		}
 		_ = w.Last(nil)
-	}, Options{Lookout: lookout(t), WriteTimeout: 300 * time.Millisecond})
+	}, Options{Lookout: lookout(t), WriteTimeout: 2 * time.Second})
 	c := r.dial()
 	_, _ = io.WriteString(c, "GET / HTTP/1.1\r\nHost: x\r\n\r\n")
 	response, err := http.ReadResponse(bufio.NewReaderSize(c, 4<<10), nil)
@@ -268,10 +268,10 @@ func TestForget(t *testing.T) {
 
 // A connection that is kept serves as long as requests come, whatever its deadlines were before.
 func TestIdleTimeout(t *testing.T) {
-	r := start(t, describe, Options{Lookout: lookout(t), IdleTimeout: 40 * time.Millisecond, HeaderTimeout: 20 * time.Second})
+	r := start(t, describe, Options{Lookout: lookout(t), IdleTimeout: time.Second, HeaderTimeout: 20 * time.Second})
 	c := r.dial()
 	for range 20 {
-		time.Sleep(8 * time.Millisecond)
+		time.Sleep(60 * time.Millisecond)
 		_, _ = io.WriteString(c, "GET / HTTP/1.1\r\nHost: x\r\n\r\n")
 		_ = responses(t, c, 1)
 	}

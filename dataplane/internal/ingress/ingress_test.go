@@ -85,7 +85,7 @@ func (r *running) dial() net.Conn {
 		r.t.Fatal(err)
 	}
 	r.t.Cleanup(func() { _ = c.Close() })
-	_ = c.SetDeadline(time.Now().Add(20 * time.Second))
+	_ = c.SetDeadline(time.Now().Add(time.Minute))
 	return c
 }
 
@@ -461,7 +461,7 @@ func testWatch(t *testing.T, l *sock.Lookout) {
 }
 
 func TestSlowHeader(t *testing.T) {
-	r := start(t, echo, Options{HeaderTimeout: 20 * time.Millisecond})
+	r := start(t, echo, Options{HeaderTimeout: 300 * time.Millisecond})
 	if got := r.raw("GET / HTTP/1.1\r\nHost:"); status(got) != "408" {
 		t.Errorf("answer:\n%s", got)
 	}

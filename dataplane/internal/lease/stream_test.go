@@ -111,7 +111,7 @@ func (n *network) set(address string, r *replica) {
 // next is the next request that satisfies what.
 func next(t *testing.T, from *replica, what func(*syncv1.LeaseRequest) bool) *syncv1.LeaseRequest {
 	t.Helper()
-	timeout := time.After(20 * time.Second)
+	timeout := time.After(time.Minute)
 	for {
 		select {
 		case m := <-from.asked:
@@ -131,7 +131,7 @@ func full(m *syncv1.LeaseRequest) bool { return m.GetFull() }
 
 func eventually(t *testing.T, what string, is func() bool) {
 	t.Helper()
-	for end := time.Now().Add(20 * time.Second); !is(); time.Sleep(5 * time.Millisecond) {
+	for end := time.Now().Add(time.Minute); !is(); time.Sleep(5 * time.Millisecond) {
 		if time.Now().After(end) {
 			t.Fatal(what)
 		}

@@ -56,7 +56,7 @@ func TestSilentCollector(t *testing.T) {
 			time.Sleep(gatherTime)
 			synctest.Wait()
 		}
-		if n := f.count(t, "requests_dropped_total", ""); n != 0 {
+		if n := f.count(t, "requests_dropped_total"); n != 0 {
 			t.Errorf("%d requests found the queue full: who looks at them waits for the collector", n)
 		}
 		full, failed := f.count(t, "spans_dropped_total", "full"), f.count(t, "spans_dropped_total", "send")
@@ -70,7 +70,7 @@ func TestSilentCollector(t *testing.T) {
 		}
 		// Each request is three spans, and each is lost for one of two reasons.
 		full, failed = f.count(t, "spans_dropped_total", "full"), f.count(t, "spans_dropped_total", "send")
-		if f.count(t, "spans_total", "") != 0 || full+failed != 3*rounds*each {
+		if f.count(t, "spans_total") != 0 || full+failed != 3*rounds*each {
 			t.Errorf("%d and %d lost of %d spans", full, failed, 3*rounds*each)
 		}
 		if n := strings.Count(f.logged.String(), "signal=traces"); n == 0 || n > 2 {
@@ -114,7 +114,7 @@ func TestBusyCollector(t *testing.T) {
 	e := retried()
 	f.Record(&e)
 	f.end(t)
-	if len(c.spans) != 3 || f.count(t, "spans_total", "") != 3 || f.count(t, "errors_total", "traces") != 0 {
+	if len(c.spans) != 3 || f.count(t, "spans_total") != 3 || f.count(t, "errors_total", "traces") != 0 {
 		t.Errorf("%d spans arrived after %d calls", len(c.spans), asked.Load())
 	}
 }
@@ -129,7 +129,7 @@ func TestOverflow(t *testing.T) {
 	}
 	f.run(t)
 	f.end(t)
-	if n := f.count(t, "requests_dropped_total", ""); n != 4 || len(c.spans) != 3*16 {
+	if n := f.count(t, "requests_dropped_total"); n != 4 || len(c.spans) != 3*16 {
 		t.Errorf("%d requests dropped, %d spans", n, len(c.spans))
 	}
 }
@@ -150,7 +150,7 @@ func TestBurst(t *testing.T) {
 	}
 	wg.Wait()
 	f.end(t)
-	lost := f.count(t, "requests_dropped_total", "") + f.count(t, "spans_dropped_total", "full") + f.count(t, "spans_dropped_total", "send")
+	lost := f.count(t, "requests_dropped_total") + f.count(t, "spans_dropped_total", "full") + f.count(t, "spans_dropped_total", "send")
 	if got := len(c.spans); got+lost != producers*each || got == 0 {
 		t.Errorf("%d arrived and %d lost of %d", got, lost, producers*each)
 	}

@@ -85,7 +85,7 @@ func TestSpans(t *testing.T) {
 	if diff := cmp.Diff(want, c.resource); diff != "" {
 		t.Errorf("resource (-want +got):\n%s", diff)
 	}
-	if n := f.count(t, "spans_total", ""); n != 3 {
+	if n := f.count(t, "spans_total"); n != 3 {
 		t.Errorf("%d spans counted", n)
 	}
 }
@@ -324,7 +324,7 @@ func TestRecordAllocatesNothing(t *testing.T) {
 	if n := testing.AllocsPerRun(100, func() { f.Record(&e) }); n != 0 {
 		t.Errorf("%v allocations", n)
 	}
-	if n := f.count(t, "requests_dropped_total", ""); n != 101-16 {
+	if n := f.count(t, "requests_dropped_total"); n != 101-16 {
 		t.Errorf("%d requests counted as dropped of %s that found no room", n, strconv.Itoa(101-16))
 	}
 }

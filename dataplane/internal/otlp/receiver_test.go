@@ -23,6 +23,7 @@ import (
 
 	"fairway/dataplane/internal/journal"
 	"fairway/pkg/money"
+	"fairway/pkg/testkit/metrictest"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -153,25 +154,10 @@ func (f *fixture) end(t *testing.T) {
 	}
 }
 
-// count is a metric's value; label is the value of its only label, if it has one.
-func (f *fixture) count(t *testing.T, name, label string) int {
+// count is a metric's value; labels are the values of its labels.
+func (f *fixture) count(t *testing.T, name string, labels ...string) int {
 	t.Helper()
-	families, err := f.registry.Gather()
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, family := range families {
-		if family.GetName() != "fairway_otlp_"+name {
-			continue
-		}
-		for _, m := range family.GetMetric() {
-			if label == "" || m.GetLabel()[0].GetValue() == label {
-				return int(m.GetCounter().GetValue())
-			}
-		}
-	}
-	t.Fatalf("no metric %s %s", name, label)
-	return 0
+	return int(metrictest.Value(t, f.registry, "fairway_otlp_"+name, labels...))
 }
 
 type lockedText struct {

@@ -7,6 +7,7 @@ import (
 	"github.com/cespare/xxhash/v2"
 
 	"fairway/dataplane/internal/snapshot"
+	"fairway/pkg/splitmix"
 )
 
 const (
@@ -20,9 +21,9 @@ const (
 // Affinity names a conversation: the same session of the same key and model is always the same number, at every proxy, and
 // never 0.
 func Affinity(key snapshot.KeyID, model string, session []byte) uint64 {
-	h := mix(xxhash.Sum64String(string(key)))
-	h = mix(h ^ xxhash.Sum64String(model))
-	h = mix(h ^ xxhash.Sum64(session))
+	h := splitmix.Mix(xxhash.Sum64String(string(key)))
+	h = splitmix.Mix(h ^ xxhash.Sum64String(model))
+	h = splitmix.Mix(h ^ xxhash.Sum64(session))
 	return max(h, 1)
 }
 
@@ -94,7 +95,7 @@ func (w *walker) enter(r *snapshot.Roster) {
 	w.roster, w.seats = r, field{}
 	if len(r.Candidates) > 1 {
 		ring := r.Ring()
-		w.seats = field{spots: ring.Near(mix(w.hash)), even: ring.Even()}
+		w.seats = field{spots: ring.Near(splitmix.Mix(w.hash)), even: ring.Even()}
 	}
 }
 
@@ -137,7 +138,7 @@ func (f *field) best(hash uint64) int {
 			continue
 		}
 		s := &f.spots[i]
-		lot := mix(s.Hash ^ hash)
+		lot := splitmix.Mix(s.Hash ^ hash)
 		if f.even {
 			if at < 0 || lot > most {
 				most, at = lot, i
@@ -162,13 +163,4 @@ func log2(x uint64) float32 {
 	zeros := bits.LeadingZeros64(x)
 	f := float32(x<<zeros<<1>>40) / (1 << 24)
 	return float32(-1-zeros) + f*(1.4249+f*(-0.5842+f*0.1593))
-}
-
-// mix spreads the bits of x: the finalizer of SplitMix64 (G. Steele, D. Lea, C. Flood, "Fast splittable pseudorandom number
-// generators", 2014).
-func mix(x uint64) uint64 {
-	x += 0x9e3779b97f4a7c15
-	x = (x ^ x>>30) * 0xbf58476d1ce4e5b9
-	x = (x ^ x>>27) * 0x94d049bb133111eb
-	return x ^ x>>31
 }

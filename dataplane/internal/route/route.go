@@ -15,6 +15,7 @@ package route
 import (
 	"fairway/dataplane/internal/snapshot"
 	resourcev1 "fairway/pkg/gen/fairway/resource/v1"
+	"fairway/pkg/splitmix"
 )
 
 // Reason says how Pick came to its answer.
@@ -125,7 +126,7 @@ func begin(pulse *snapshot.Pulse, a *Ask, rng *Rand) int {
 	}
 	var r float32
 	if a.Affinity != 0 && a.Group.Affinity == int32(resourcev1.Affinity_AFFINITY_ON) {
-		r = unit(mix(^a.Affinity)) // apart from the numbers that its account is found by
+		r = unit(splitmix.Mix(^a.Affinity)) // apart from the numbers that its account is found by
 	} else {
 		r = unit(rng.Uint64())
 	}

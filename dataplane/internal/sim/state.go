@@ -76,7 +76,7 @@ func (w *World) account(u *upstream) *syncv1.Change {
 	}
 	if v := w.state.verdicts[u.id]; v != nil {
 		a.Verdict = &syncv1.VerdictState{
-			State: int32(v.GetState()), Reason: v.GetReason(), Until: v.GetUntil(), Since: v.GetSince(), Opens: v.GetOpens(),
+			State: int32(v.GetState()), Reason: v.GetReason(), Until: v.GetUntil(), Since: v.GetSince(), Opens: v.GetOpens(), Ordered: v.GetOrdered(),
 		}
 	}
 	return w.state.put(syncv1.Kind_KIND_ACCOUNT, u.id, a)

@@ -73,6 +73,9 @@ func (c *Cell) judge(v *Verdict) {
 	default:
 		c.Failures.Store(0)
 		c.HeldUntil.CompareAndSwap(math.MaxInt64, 0) // it was disabled
+		if v.Ordered {
+			c.Hold(v.UntilMS)
+		}
 		// Not until the verdict's end: from then on one probe at a time tries it, and the next verdict says how that went.
 		c.Cool(math.MaxInt64)
 	}

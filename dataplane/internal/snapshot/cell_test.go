@@ -48,6 +48,9 @@ func TestVerdictsKeepToWhatProvidersAskedFor(t *testing.T) {
 		want int64
 	}{
 		{"open", 70, &Verdict{State: breaker.Open, UntilMS: 50}, 70},
+		{"open as ordered", 0, &Verdict{State: breaker.Open, UntilMS: 50, Ordered: true}, 50},
+		{"open as ordered, and its provider asked for more", 70, &Verdict{State: breaker.Open, UntilMS: 50, Ordered: true}, 70},
+		{"as ordered, after disabled", math.MaxInt64, &Verdict{State: breaker.Open, UntilMS: 50, Ordered: true}, 50},
 		{"half open", 70, &Verdict{State: breaker.HalfOpen}, 70},
 		{"disabled", 70, &Verdict{State: breaker.Disabled}, math.MaxInt64},
 		{"no more disabled", math.MaxInt64, &Verdict{State: breaker.Open, UntilMS: 50}, 0},

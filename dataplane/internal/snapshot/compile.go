@@ -185,7 +185,7 @@ func compileAccount(id string, body []byte) (form, error) {
 	if v := st.GetVerdict(); v != nil {
 		a.Verdict = &Verdict{
 			State: breaker.State(v.GetState()), Reason: v.GetReason(), UntilMS: unixMS(v.GetUntil()), SinceMS: unixMS(v.GetSince()),
-			Opens: int(v.GetOpens()),
+			Opens: int(v.GetOpens()), Ordered: v.GetOrdered(),
 		}
 	}
 	if st.GetProxyUrl() == "" {

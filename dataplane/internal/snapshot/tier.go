@@ -6,6 +6,7 @@ import (
 	"sync/atomic"
 
 	"fairway/pkg/money"
+	"fairway/pkg/splitmix"
 )
 
 // Tier is the channels of one priority. It is immutable and never empty.
@@ -107,9 +108,9 @@ type order struct {
 
 func newOrder(t *Tier, seed uint64) *order {
 	n := uint64(t.Size)
-	o := &order{seed: seed, first: mix(seed) % n, step: 1, starts: make([]uint32, len(t.Rosters))}
+	o := &order{seed: seed, first: splitmix.Mix(seed) % n, step: 1, starts: make([]uint32, len(t.Rosters))}
 	if n > 2 {
-		for o.step = 1 + mix(seed+1)%(n-1); gcd(o.step, n) != 1; {
+		for o.step = 1 + splitmix.Mix(seed+1)%(n-1); gcd(o.step, n) != 1; {
 			o.step = 1 + o.step%(n-1)
 		}
 	}
@@ -141,15 +142,6 @@ func gcd(a, b uint64) uint64 {
 		a, b = b, a%b
 	}
 	return a
-}
-
-// mix spreads the bits of x: the finalizer of SplitMix64 (G. Steele, D. Lea, C. Flood, "Fast splittable pseudorandom number
-// generators", 2014).
-func mix(x uint64) uint64 {
-	x += 0x9e3779b97f4a7c15
-	x = (x ^ x>>30) * 0xbf58476d1ce4e5b9
-	x = (x ^ x>>27) * 0x94d049bb133111eb
-	return x ^ x>>31
 }
 
 // newTier makes a tier of rosters of one priority, in a pool whose lowest price is cheapest. Its turn goes on from where turn

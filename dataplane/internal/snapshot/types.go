@@ -241,4 +241,5 @@ type Verdict struct {
 	UntilMS int64 // unix ms; 0 = until somebody acts
 	SinceMS int64 // unix ms
 	Opens   int
+	Ordered bool // by its provider: nobody undershoots it
 }

@@ -37,7 +37,7 @@ func TestCloseWithinEach(t *testing.T) {
 			_, _ = other.Write([]byte("x"))
 			select {
 			case <-ended:
-			case <-time.After(15 * time.Second):
+			case <-time.After(time.Minute):
 				t.Fatal("Each did not end")
 			}
 			if !errors.Is(taker.err, net.ErrClosed) {

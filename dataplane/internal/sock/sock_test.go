@@ -57,8 +57,8 @@ func pair(t testing.TB, l *Lookout, h Hanger) (*Conn, *net.TCPConn) {
 	c := New(dialled)
 	c.Watch(l, h)
 	t.Cleanup(func() { _ = c.Close(); _ = accepted.Close() })
-	_ = accepted.SetDeadline(time.Now().Add(20 * time.Second))
-	_ = c.SetReadDeadline(time.Now().Add(20 * time.Second))
+	_ = accepted.SetDeadline(time.Now().Add(time.Minute))
+	_ = c.SetReadDeadline(time.Now().Add(time.Minute))
 	return c, accepted.(*net.TCPConn)
 }
 
@@ -136,7 +136,7 @@ func TestEachSeesEndBehindData(t *testing.T) {
 			_ = other.Close()
 			select {
 			case <-ended:
-			case <-time.After(15 * time.Second):
+			case <-time.After(time.Minute):
 				t.Fatal("the end was not seen")
 			}
 			if string(g.all) != "last words" || !errors.Is(g.err, io.EOF) {
@@ -266,7 +266,7 @@ func TestLookoutTellsHangUps(t *testing.T) {
 			end(other)
 			select {
 			case <-h:
-			case <-time.After(15 * time.Second):
+			case <-time.After(time.Minute):
 				t.Fatal("nobody said so")
 			}
 			if !c.HungUp() {
@@ -301,7 +301,7 @@ func TestLookoutKnowsConnectionsApart(t *testing.T) {
 
 func TestWritesLargerThanTheKernelTakes(t *testing.T) {
 	c, other := pair(t, lookout(t), nil)
-	c.SetWriteTimeout(10 * time.Second)
+	c.SetWriteTimeout(time.Minute)
 	a, b := bytes.Repeat([]byte("a"), 3<<20), bytes.Repeat([]byte("b"), 5<<20)
 	done := make(chan error, 1)
 	go func() {

@@ -18,6 +18,7 @@ import (
 
 	"fairway/dataplane/internal/snapshot"
 	syncv1 "fairway/pkg/gen/fairway/sync/v1"
+	"fairway/pkg/testkit/metrictest"
 	"fairway/pkg/testkit/testcert"
 	"fairway/pkg/trust"
 )
@@ -321,21 +322,8 @@ func TestMetrics(t *testing.T) {
 	New(h, Options{Addresses: []string{"x"}, Registry: reg})
 	h.SetConnected(true, time.Now())
 	for name, want := range map[string]float64{"fairway_sync_connected": 1, "fairway_snapshot_revision": 0, "fairway_snapshot_age_seconds": 0} {
-		families, err := reg.Gather()
-		if err != nil {
-			t.Fatal(err)
-		}
-		found := false
-		for _, f := range families {
-			if f.GetName() == name {
-				found = true
-				if got := f.GetMetric()[0].GetGauge().GetValue(); got != want {
-					t.Errorf("%s = %v, want %v", name, got, want)
-				}
-			}
-		}
-		if !found {
-			t.Errorf("no metric %s", name)
+		if got := metrictest.Value(t, reg, name); got != want {
+			t.Errorf("%s = %v, want %v", name, got, want)
 		}
 	}
 }

@@ -176,7 +176,7 @@ func TestEachErrors(t *testing.T) {
 					}
 				})
 				if tt.timeout {
-					req.Target.Idle = 30 * time.Millisecond
+					req.Target.Idle = 250 * time.Millisecond // between the two pieces too
 				}
 				r, err := p.Do(context.Background(), nil, req)
 				if err != nil {

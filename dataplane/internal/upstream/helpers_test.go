@@ -123,7 +123,7 @@ func newPool(t testing.TB, o Options) *Pool {
 
 func get(addr string) *Request {
 	return &Request{
-		Target: Target{Addr: addr, Host: addr, Dial: 5 * time.Second, FirstByte: 5 * time.Second, Idle: 5 * time.Second},
+		Target: Target{Addr: addr, Host: addr, Dial: time.Minute, FirstByte: time.Minute, Idle: time.Minute},
 		Head:   []byte("GET / HTTP/1.1\r\nHost: x\r\n\r\n"),
 	}
 }

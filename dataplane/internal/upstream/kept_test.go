@@ -141,12 +141,12 @@ func TestDeadlineLeftBehind(t *testing.T) {
 				}
 			}
 		})
-		req.Target.Idle = 40 * time.Millisecond // a deadline every 10 ms
+		req.Target.Idle = 400 * time.Millisecond // a deadline every 100 ms
 		for i := range 4 {
 			if body, reused := mustFetch(t, p, req); body != "hello" || reused != (i > 0) {
 				t.Errorf("got %q, reused %v", body, reused)
 			}
-			time.Sleep(15 * time.Millisecond)
+			time.Sleep(130 * time.Millisecond)
 		}
 		if s := p.Stats()[0]; s.Dials != 1 || s.Stale != 0 || s.Retries != 0 {
 			t.Errorf("stats = %+v", s)

@@ -118,7 +118,7 @@ func FuzzMixing(f *testing.F) {
 			p.o.Lookout = lookout
 		}
 		req := get(addr)
-		req.Target.FirstByte, req.Target.Idle = 250*time.Millisecond, 250*time.Millisecond
+		req.Target.FirstByte, req.Target.Idle = 10*time.Second, 10*time.Second
 		c, upstream := p.paired(t, req)
 		var serving sync.WaitGroup
 		told := make(chan bool)

@@ -205,7 +205,14 @@ func TestTimeouts(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			p := newPool(t, Options{})
 			req := get(rawServer(t, tt.serve))
-			req.Target.FirstByte, req.Target.Idle = 50*time.Millisecond, 50*time.Millisecond
+			switch tt.phase {
+			case PhaseBody:
+				req.Target.Idle = 50 * time.Millisecond // what comes before it may take its time
+			case PhaseHead, PhaseWrite:
+				req.Target.FirstByte = time.Second // in which the beginning is to arrive
+			default:
+				req.Target.FirstByte = 50 * time.Millisecond
+			}
 			req.Body = make([]byte, tt.body)
 			_, _, _, err := fetch(p, req)
 			if e := wantError(t, err, tt.phase, nil); !e.Timeout || e.Aborted {

@@ -428,7 +428,7 @@ func TestSilentProxy(t *testing.T) {
 			p := newPool(t, Options{})
 			req := get("api.test:443")
 			req.Target.Proxy = mustURL(scheme + "://" + proxy)
-			req.Target.Dial = 20 * time.Millisecond
+			req.Target.Dial = 300 * time.Millisecond
 			_, _, _, err := fetch(p, req)
 			if e := wantError(t, err, PhaseDial, nil); !e.Timeout {
 				t.Errorf("error = %+v, want a timeout", e)

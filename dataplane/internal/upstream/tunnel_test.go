@@ -40,7 +40,7 @@ func TestTunnel(t *testing.T) {
 			} else {
 				req = get(rawServer(t, serve))
 			}
-			req.Target.FirstByte, req.Target.Idle = 200*time.Millisecond, time.Millisecond
+			req.Target.FirstByte, req.Target.Idle = time.Second, time.Millisecond
 			tunnel, r, err := p.Upgrade(context.Background(), nil, upgrade(req))
 			if err != nil || r != nil {
 				t.Fatal(r, err)
@@ -66,7 +66,7 @@ func TestTunnel(t *testing.T) {
 			if s := p.Stats()[0]; s.Open != 1 || s.Idle != 0 {
 				t.Errorf("stats = %+v", s)
 			}
-			time.Sleep(300 * time.Millisecond) // beyond all limits
+			time.Sleep(1300 * time.Millisecond) // beyond all limits
 			for _, word := range []string{"hello", "world"} {
 				if _, err := io.WriteString(tunnel.Conn, word); err != nil {
 					t.Fatal(err)

@@ -65,9 +65,11 @@ func (p prompt) text(limit *int64) (parts []string, cut bool) {
 		parts = pieces(string(instance(p.schema)), 8)
 	case p.image > 0:
 		parts = strings.SplitAfter(fmt.Sprintf("I see an image of %d bytes.", p.image), " ")
+	case limit != nil && *p.limit < wishLimit:
+		parts, _ = reply(limit)
+		return parts, true
 	default:
-		parts, finish := reply(limit)
-		return parts, finish == "length"
+		parts, _ = reply(nil)
 	}
 	if limit != nil && int64(len(parts)) > *limit {
 		return parts[:*limit], true
