@@ -22,6 +22,12 @@ import (
 // fleet compiles keys, by their secrets, into a snapshot.
 func fleet(t testing.TB, keys map[string]*syncv1.KeyState) *snapshot.Snapshot {
 	t.Helper()
+	return fleetOf(t, keys, nil)
+}
+
+// fleetOf also has tenants, by their ids.
+func fleetOf(t testing.TB, keys map[string]*syncv1.KeyState, tenants map[string]*syncv1.TenantState) *snapshot.Snapshot {
+	t.Helper()
 	hasher := clientkey.NewHasher([]byte("pepper"))
 	txn := &syncv1.Txn{Lineage: "L", Revision: 1, ReplacedBuckets: math.MaxUint64, Last: true}
 	var sums digest.Sums
@@ -40,6 +46,9 @@ func fleet(t testing.TB, keys map[string]*syncv1.KeyState) *snapshot.Snapshot {
 		st.Mac = mac[:]
 		n++
 		add(syncv1.Kind_KIND_KEY, fmt.Sprint("k", n), st)
+	}
+	for id, st := range tenants {
+		add(syncv1.Kind_KIND_TENANT, id, st)
 	}
 	txn.Digest = sums.Root()
 	r := snapshot.NewReplica()
@@ -107,13 +116,66 @@ func TestCaller(t *testing.T) {
 	}
 }
 
+func TestCallerOfATenant(t *testing.T) {
+	tenants := map[string]*syncv1.TenantState{
+		"on": {}, "off": {Disabled: true},
+		"part of on": {ParentId: "on"}, "part of off": {ParentId: "off"}, "off, of on": {ParentId: "on", Disabled: true},
+		"part of nobody": {ParentId: "gone"},
+		// What the control plane refuses must not make the walk endless.
+		"a": {ParentId: "b"}, "b": {ParentId: "a"},
+	}
+	tests := []struct {
+		tenant string
+		key    *syncv1.KeyState
+		kind   fault.Kind // 0 = let in
+		code   string
+		late   bool
+	}{
+		{"", &syncv1.KeyState{}, 0, "", false},
+		{"on", &syncv1.KeyState{}, 0, "", false},
+		{"off", &syncv1.KeyState{}, fault.Unauthenticated, CodeDisabled, false},
+		{"part of on", &syncv1.KeyState{}, 0, "", false},
+		{"part of off", &syncv1.KeyState{}, fault.Unauthenticated, CodeDisabled, false},
+		{"off, of on", &syncv1.KeyState{}, fault.Unauthenticated, CodeDisabled, false},
+		{"gone", &syncv1.KeyState{}, fault.Unavailable, CodeTenant, true},
+		{"part of nobody", &syncv1.KeyState{}, fault.Unavailable, CodeTenant, true},
+		{"a", &syncv1.KeyState{}, 0, "", false},
+		// What the key itself says comes first.
+		{"off", &syncv1.KeyState{ExpireTime: timestamppb.New(time.UnixMilli(1))}, fault.Unauthenticated, CodeExpired, false},
+		{"gone", &syncv1.KeyState{AllowedIps: []string{"10.0.0.0/8"}}, fault.Denied, CodeIP, false},
+	}
+	keys := make(map[string]*syncv1.KeyState)
+	secrets := make([]string, len(tests))
+	for i, tt := range tests {
+		secrets[i] = clientkey.New().Reveal()
+		tt.key.TenantId = tt.tenant
+		keys[secrets[i]] = tt.key
+	}
+	s := fleetOf(t, keys, tenants)
+	a := New()
+	for i, tt := range tests {
+		t.Run(tt.tenant, func(t *testing.T) {
+			key, err := a.Caller(s, []byte(secrets[i]), netip.Addr{}, 1000)
+			switch {
+			case tt.kind == 0:
+				if err != nil || key == nil {
+					t.Errorf("Caller = %v, %v; want a key", key, err)
+				}
+			case err == nil || key != nil || err.Kind != tt.kind || err.Code != tt.code || a.Unknown(err) != tt.late:
+				t.Errorf("Caller = %v, %+v; want %v %s (%v)", key, err, tt.kind, tt.code, tt.late)
+			}
+		})
+	}
+}
+
 // TestCallerAllocatesNothing holds this room to nothing at all beyond what the check of the key's form may cost.
 func TestCallerAllocatesNothing(t *testing.T) {
 	if raceDetector {
 		t.Skip("the race detector allocates")
 	}
 	good := clientkey.New().Reveal()
-	s := fleet(t, map[string]*syncv1.KeyState{good: {Name: "good"}})
+	s := fleetOf(t, map[string]*syncv1.KeyState{good: {Name: "good", TenantId: "part"}},
+		map[string]*syncv1.TenantState{"part": {ParentId: "whole"}, "whole": {}})
 	a := New()
 	ip := netip.MustParseAddr("192.0.2.1")
 	for _, bearer := range [][]byte{[]byte(good), []byte(clientkey.New().Reveal()), []byte("x"), nil} {

@@ -29,6 +29,15 @@ func TestAccess(t *testing.T) {
 	add("elsewhere", func(k *syncv1.KeyState) { k.AllowedIps = []string{"10.0.0.0/8"} })
 	add("here", func(k *syncv1.KeyState) { k.AllowedIps = []string{"127.0.0.1"} })
 	add("limited", func(k *syncv1.KeyState) { k.Models = []string{"embed-*"} })
+	add("denied", func(k *syncv1.KeyState) { k.Models, k.DeniedModels = []string{"gpt-*"}, []string{"gpt-x"} })
+	add("script", func(k *syncv1.KeyState) { k.Clients = []string{"curl/"} })
+	add("sdk", func(k *syncv1.KeyState) { k.Clients = []string{"curl/", "openai/go "} })
+	w.put(syncv1.Kind_KIND_TENANT, "t-on", &syncv1.TenantState{Name: "on"})
+	w.put(syncv1.Kind_KIND_TENANT, "t-off", &syncv1.TenantState{Name: "off", Disabled: true})
+	w.put(syncv1.Kind_KIND_TENANT, "t-part", &syncv1.TenantState{Name: "part of off", ParentId: "t-off"})
+	for _, tenant := range []string{"t-on", "t-off", "t-part", "t-gone"} {
+		add(tenant, func(k *syncv1.KeyState) { k.TenantId = tenant })
+	}
 	w.put(syncv1.Kind_KIND_GROUP, "g2", &syncv1.GroupState{Name: "poor", Strategy: 1, PriceRatioPpm: 1_000_000})
 	add("poor", func(k *syncv1.KeyState) { k.GroupId = "g2" })
 	keys["good"] = w.key
@@ -51,6 +60,13 @@ func TestAccess(t *testing.T) {
 		{"expired", "gpt-x", 401, "api_key_expired"},
 		{"elsewhere", "gpt-x", 403, "ip_not_allowed"},
 		{"limited", "gpt-x", 403, "model_not_allowed"},
+		{"denied", "gpt-x", 403, "model_not_allowed"},
+		{"script", "gpt-x", 403, "client_not_allowed"},
+		{"sdk", "gpt-x", 200, ""},
+		{"t-on", "gpt-x", 200, ""},
+		{"t-off", "gpt-x", 401, "api_key_disabled"},
+		{"t-part", "gpt-x", 401, "api_key_disabled"},
+		{"t-gone", "gpt-x", 503, "tenant_not_found"},
 		{"good", "no-such-model", 404, "model_not_found"},
 		{"poor", "gpt-x", 404, "model_not_found"},
 		{"good", "sleeping", 503, "no_account_available"},
@@ -76,8 +92,8 @@ func TestAccess(t *testing.T) {
 			}
 		})
 	}
-	if n := len(w.books.all()); n != 2 {
-		t.Errorf("%d usage records, want those of the two requests that were served", n)
+	if n := len(w.books.all()); n != 4 {
+		t.Errorf("%d usage records, want those of the four requests that were served", n)
 	}
 }
 

@@ -81,7 +81,10 @@ func (x *exchange) logAccess(ended time.Time) {
 		Trace:             x.logged.trace,
 	}
 	if x.key != nil {
-		e.KeyID, e.KeyName, e.Tenant = string(x.key.ID), x.key.Name, x.key.Tenant
+		e.KeyID, e.KeyName = string(x.key.ID), x.key.Name
+		if t, ok := x.snap.Tenant(x.key.TenantID); ok {
+			e.Tenant = t.Name
+		}
 	}
 	if x.group != nil {
 		e.Group = x.group.Name

@@ -30,6 +30,11 @@ func (x *exchange) findCaller(presented []byte) *fault.Error {
 		return f
 	}
 	x.key = key
+	// Most keys do not ask who the client is, and its headers are not looked through for them.
+	if !key.AllowsClient(nil) && !key.AllowsClient(x.in.Get("user-agent")) {
+		return fault.New(fault.Denied, "the API key may not be used by this client; its User-Agent is not among those allowed").
+			WithCode("client_not_allowed")
+	}
 	group, ok := x.snap.Group(key.GroupID)
 	if !ok {
 		x.catchUp("group/"+string(key.GroupID), func(s *snapshot.Snapshot) bool {

@@ -15,10 +15,10 @@ func (x *exchange) findPool() *fault.Error {
 		return fault.New(fault.Denied, "the API key may not use the model %q", x.model).
 			WithCode("model_not_allowed").WithParam("model")
 	}
-	pool, ok := x.snap.Pool(x.group, x.model)
-	if !ok {
+	pool := poolOf(x.snap, x.group, x.model, x.key)
+	if pool == nil {
 		x.awaitPool()
-		if pool, ok = x.snap.Pool(x.group, x.model); !ok {
+		if pool = poolOf(x.snap, x.group, x.model, x.key); pool == nil {
 			return x.noPool()
 		}
 	}
@@ -33,6 +33,15 @@ func (x *exchange) findPool() *fault.Error {
 	}
 	x.budget = route.BudgetOf(x.group, x.snap.Settings())
 	return nil
+}
+
+// poolOf is all that may serve the model for the key; nil = nobody.
+func poolOf(s *snapshot.Snapshot, g *snapshot.Group, model string, k *snapshot.Key) *snapshot.Pool {
+	pool, ok := s.Pool(g, model)
+	if !ok {
+		return nil
+	}
+	return s.Bound(pool, k)
 }
 
 // canServe says whether a channel can be asked for the operation, be it by another one.
@@ -51,14 +60,14 @@ func (x *exchange) notServed() *fault.Error {
 }
 
 func (x *exchange) awaitPool() {
-	id, model := x.group.ID, x.model
-	x.catchUp("pool/"+string(id)+"/"+model, func(s *snapshot.Snapshot) bool {
+	id, model, key := x.group.ID, x.model, x.key
+	cause := "pool/" + string(id) + "/" + model
+	if key.Accounts() != nil {
+		cause = "bound/" + string(key.ID) + "/" + string(id) + "/" + model
+	}
+	x.catchUp(cause, func(s *snapshot.Snapshot) bool {
 		g, ok := s.Group(id)
-		if !ok {
-			return false
-		}
-		_, ok = s.Pool(g, model)
-		return ok
+		return ok && poolOf(s, g, model, key) != nil
 	})
 	// The group, too, is the newer snapshot's.
 	if g, ok := x.snap.Group(id); ok {
@@ -71,6 +80,10 @@ func (x *exchange) noPool() *fault.Error {
 	if x.snap.Listed(x.group, x.model) {
 		x.g.meters.unavailable.WithLabelValues("no_account_available").Inc()
 		x.g.health.Count(health.Unavailable, 1)
+		if _, ok := x.snap.Pool(x.group, x.model); ok {
+			return fault.New(fault.Unavailable, "none of the accounts that the API key is bound to serves the model %q", x.model).
+				WithCode("no_account_available").WithParam("model")
+		}
 		return fault.New(fault.Unavailable, "no account is enabled for the model %q", x.model).
 			WithCode("no_account_available").WithParam("model")
 	}
@@ -85,14 +98,7 @@ func notFound(model string) *fault.Error {
 
 // listModels answers with the models that the key may use.
 func (x *exchange) listModels() *fault.Error {
-	names := x.snap.Models(x.group)
-	allowed := make([]string, 0, len(names))
-	for _, name := range names {
-		if x.key.AllowsModel(name) {
-			allowed = append(allowed, name)
-		}
-	}
-	x.answerJSON(appendModels(nil, x.target.Dialect, allowed))
+	x.answerJSON(appendModels(nil, x.target.Dialect, x.snap.ModelsFor(x.group, x.key)))
 	return nil
 }
 
@@ -105,9 +111,9 @@ func (x *exchange) describeModel(model string) *fault.Error {
 	if !x.key.AllowsModel(model) {
 		return notFound(model)
 	}
-	if _, ok := x.snap.Pool(x.group, model); !ok {
+	if poolOf(x.snap, x.group, model, x.key) == nil {
 		x.awaitPool()
-		if _, ok = x.snap.Pool(x.group, model); !ok {
+		if poolOf(x.snap, x.group, model, x.key) == nil {
 			return notFound(model)
 		}
 	}

@@ -16,7 +16,7 @@ import (
 const mostAsked = 32
 
 // relayPinned is the walk of a request for something that one account holds: to that account if the proxy knows it, else to
-// one after the other of the group's, until one has it.
+// one after the other of those that may serve the key, until one has it.
 func (x *exchange) relayPinned() *fault.Error {
 	if f := x.admit(); f != nil {
 		return f
@@ -108,7 +108,7 @@ func (x *exchange) nothingThere() *fault.Error {
 // holders are the accounts that may hold what the request names: the owner alone, where it is known and still there.
 func (x *exchange) holders(known snapshot.AccountID) []*snapshot.Candidate {
 	var all []*snapshot.Candidate
-	for a := range x.snap.Serving {
+	for a := range x.snap.ServingTo(x.key) {
 		ch := a.Channel
 		if !ch.In(x.group.ID) {
 			continue

@@ -18,7 +18,7 @@ import (
 	syncv1 "fairway/pkg/gen/fairway/sync/v1"
 )
 
-var ignoreTime = cmpopts.IgnoreFields(report.Record{}, "TimeMS")
+var ignoreTime = cmpopts.IgnoreFields(report.Record{}, "TimeMS", "BeginMS", "GroupID")
 
 func hello(model string) openai.ChatCompletionNewParams {
 	return openai.ChatCompletionNewParams{

@@ -118,6 +118,9 @@ func (x *exchange) book(u meter.Usage, failed bool) {
 		Cached:    u.Cached,
 		Output:    u.Output,
 		Estimated: u.Estimated,
+		GroupID:   string(x.group.ID),
+		TenantID:  string(x.key.TenantID),
+		BeginMS:   x.start.UnixMilli(),
 	}
 	x.price(r, &u, failed)
 	if err := x.g.sink.Append(r); err != nil {

@@ -31,22 +31,31 @@ type Record struct {
 	PriceVariant int32
 	// PriceAbove is the price tier in tokens; 0 (or less) = none.
 	PriceAbove int64
+	// GroupID and TenantID are the key's at the time, ids as the others; empty = none, or not known.
+	GroupID, TenantID string
+	// BeginMS is when the request began, in Unix milliseconds; 0 (or less) = as TimeMS.
+	BeginMS int64
 }
 
 // The payload of a slot, little-endian:
 //
-//	0   flags: 1 error, 2 estimated, 4 unpriced, 8 default price, 16 and 32 the price's variant, 64 price tier
+//	0   flags: 1 error, 2 estimated, 4 unpriced, 8 default price, 16 and 32 the price's variant, 64 price tier,
+//	    128 scopes
 //	1   lengths of key id, channel id, account id (1 byte each)
 //	4   length of model (2 bytes)
 //	6   time, input, cached, output, cost, price version (8 bytes each)
 //	54  key id, channel id, account id, model
 //	    with flag 64: price tier (8 bytes)
+//	    with flag 128: begin (8 bytes), lengths of group id and tenant id (1 byte each), group id, tenant id
+//
+// A flag is set only where what it announces is not all zero: each record has one payload.
 const (
 	payloadFixed = 54
 	maxID        = 64
 	maxModel     = 256
 	tierSize     = 8
-	maxPayload   = payloadFixed + 3*maxID + maxModel + tierSize
+	scopesFixed  = 10
+	maxPayload   = payloadFixed + 3*maxID + maxModel + tierSize + scopesFixed + 2*maxID
 )
 
 const (
@@ -57,7 +66,7 @@ const (
 
 	variantShift = 4 // two bits
 	flagTier     = 64
-	flagsKnown   = flagError | flagEstimated | flagUnpriced | flagDefaultPriced | maxVariant<<variantShift | flagTier
+	flagScopes   = 128
 )
 
 const maxVariant = 3
@@ -71,8 +80,14 @@ func payloadSize(r *Record) int {
 	if r.PriceAbove > 0 {
 		size += tierSize
 	}
+	if r.scoped() {
+		size += scopesFixed + min(len(r.GroupID), maxID) + min(len(r.TenantID), maxID)
+	}
 	return size
 }
+
+// scoped says whether the payload has flag 128.
+func (r *Record) scoped() bool { return r.GroupID != "" || r.TenantID != "" || r.BeginMS > 0 }
 
 // encode writes the record to dst, which has payloadSize bytes.
 func encode(dst []byte, r *Record) {
@@ -95,6 +110,9 @@ func encode(dst []byte, r *Record) {
 	if r.PriceAbove > 0 {
 		flags |= flagTier
 	}
+	if r.scoped() {
+		flags |= flagScopes
+	}
 	key, channel, account := clip(r.KeyID, maxID), clip(r.ChannelID, maxID), clip(r.AccountID, maxID)
 	model := clip(r.Model, maxModel)
 	_ = dst[payloadFixed-1]
@@ -115,22 +133,27 @@ func encode(dst []byte, r *Record) {
 	n += copy(dst[n:], model)
 	if r.PriceAbove > 0 {
 		le.PutUint64(dst[n:], uint64(r.PriceAbove))
+		n += tierSize
+	}
+	if r.scoped() {
+		group, tenant := clip(r.GroupID, maxID), clip(r.TenantID, maxID)
+		le.PutUint64(dst[n:], uint64(max(r.BeginMS, 0)))
+		dst[n+8], dst[n+9] = byte(len(group)), byte(len(tenant))
+		n += scopesFixed
+		n += copy(dst[n:], group)
+		copy(dst[n:], tenant)
 	}
 }
 
 // decode reads what encode wrote; false means that these bytes are none of encode's.
 func decode(p []byte) (Record, bool) {
-	if len(p) < payloadFixed || p[0]&^flagsKnown != 0 {
+	if len(p) < payloadFixed {
 		return Record{}, false
 	}
 	le := binary.LittleEndian
 	key, channel, account, model := int(p[1]), int(p[2]), int(p[3]), int(le.Uint16(p[4:]))
-	tier := 0
-	if p[0]&flagTier != 0 {
-		tier = tierSize
-	}
-	if key > maxID || channel > maxID || account > maxID || model > maxModel ||
-		len(p) != payloadFixed+key+channel+account+model+tier {
+	texts := payloadFixed + key + channel + account + model
+	if key > maxID || channel > maxID || account > maxID || model > maxModel || len(p) < texts {
 		return Record{}, false
 	}
 	r := Record{
@@ -147,22 +170,49 @@ func decode(p []byte) (Record, bool) {
 		DefaultPriced: p[0]&flagDefaultPriced != 0,
 		PriceVariant:  int32(p[0] >> variantShift & maxVariant),
 	}
-	if tier > 0 {
-		if r.PriceAbove = int64(le.Uint64(p[len(p)-tierSize:])); r.PriceAbove <= 0 {
-			return Record{}, false
-		}
-	}
 	if r.Input < 0 || r.Cached < 0 || r.Output < 0 || r.CostNanoUSD < 0 {
 		return Record{}, false
 	}
-	rest := string(p[payloadFixed : len(p)-tier]) // one string for all four
+	rest := p[texts:]
+	if p[0]&flagTier != 0 {
+		if len(rest) < tierSize {
+			return Record{}, false
+		}
+		if r.PriceAbove = int64(le.Uint64(rest)); r.PriceAbove <= 0 {
+			return Record{}, false
+		}
+		rest = rest[tierSize:]
+	}
+	if p[0]&flagScopes != 0 {
+		if !decodeScopes(rest, &r) {
+			return Record{}, false
+		}
+	} else if len(rest) > 0 {
+		return Record{}, false
+	}
+	four := string(p[payloadFixed:texts]) // one string for all
 	take := func(n int) string {
-		s := rest[:n]
-		rest = rest[n:]
+		s := four[:n]
+		four = four[n:]
 		return s
 	}
 	r.KeyID, r.ChannelID, r.AccountID, r.Model = take(key), take(channel), take(account), take(model)
 	return r, true
+}
+
+// decodeScopes reads what flag 128 announces, to the end of the payload.
+func decodeScopes(p []byte, r *Record) bool {
+	if len(p) < scopesFixed {
+		return false
+	}
+	r.BeginMS = int64(binary.LittleEndian.Uint64(p))
+	group, tenant := int(p[8]), int(p[9])
+	if r.BeginMS < 0 || group > maxID || tenant > maxID || len(p) != scopesFixed+group+tenant {
+		return false
+	}
+	both := string(p[scopesFixed:])
+	r.GroupID, r.TenantID = both[:group], both[group:]
+	return r.scoped()
 }
 
 // messages are the records as they are sent, all in one piece of memory. One that the server refuses would block all that
@@ -179,6 +229,7 @@ func messages(records []Record) []*syncv1.UsageRecord {
 		m.InputTokens, m.CachedTokens, m.OutputTokens = r.Input, r.Cached, r.Output
 		m.CostNanoUsd, m.PriceVersion = r.CostNanoUSD, max(r.PriceVersion, 0)
 		m.DefaultPriced, m.PriceVariant, m.PriceAboveTokens = r.DefaultPriced, r.PriceVariant, r.PriceAbove
+		m.GroupId, m.TenantId, m.BeginMs = text(r.GroupID), text(r.TenantID), r.BeginMS
 		list[i] = m
 		breathe(i)
 	}

@@ -1,8 +1,11 @@
 package report
 
 import (
+	"bytes"
 	"encoding/binary"
+	"encoding/hex"
 	"hash/crc32"
+	"math"
 	"slices"
 	"strings"
 	"testing"
@@ -27,6 +30,8 @@ func TestRecordSurvivesEncoding(t *testing.T) {
 			PriceVersion: rapid.Int64().Draw(t, "version"), DefaultPriced: rapid.Bool().Draw(t, "default"),
 			PriceVariant: rapid.Int32Range(0, maxVariant).Draw(t, "variant"),
 			PriceAbove:   rapid.OneOf(rapid.Just(int64(0)), count).Draw(t, "tier"),
+			GroupID:      id.Draw(t, "group"), TenantID: id.Draw(t, "tenant"),
+			BeginMS: rapid.OneOf(rapid.Just(int64(0)), count).Draw(t, "begin"),
 		}
 		p := make([]byte, payloadSize(&want))
 		encode(p, &want)
@@ -51,6 +56,8 @@ func TestMessageIsAlwaysValid(t *testing.T) {
 		"all bad bytes": {Model: strings.Repeat("\xff\x00", 128)},
 		"negative":      {Input: -1, Cached: -2, Output: -3, CostNanoUSD: -4, PriceVersion: -5, PriceVariant: -6, PriceAbove: -7},
 		"unknown":       {PriceVariant: 4},
+		"scopes":        {GroupID: long, TenantID: "\xff\xfe", BeginMS: -1},
+		"begin alone":   {BeginMS: math.MaxInt64},
 	}
 	for name, r := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -74,6 +81,81 @@ func TestMessageIsAlwaysValid(t *testing.T) {
 	}
 }
 
+// TestDecodeRefuses: a payload has one form, so what is no form of any is refused.
+func TestDecodeRefuses(t *testing.T) {
+	r := Record{KeyID: "k", PriceAbove: 5, GroupID: "g", TenantID: "t", BeginMS: 7}
+	whole := make([]byte, payloadSize(&r))
+	encode(whole, &r)
+	scopes := len(whole) - scopesFixed - len("gt")
+	tests := map[string]func(p []byte) []byte{
+		"cut":                  func(p []byte) []byte { return p[:len(p)-1] },
+		"longer":               func(p []byte) []byte { return append(p, 0) },
+		"cut before scopes":    func(p []byte) []byte { return p[:scopes] },
+		"cut in scopes":        func(p []byte) []byte { return p[:scopes+scopesFixed-1] },
+		"scopes without flag":  func(p []byte) []byte { p[0] &^= flagScopes; return p },
+		"tier without flag":    func(p []byte) []byte { p[0] &^= flagTier; return p },
+		"group too long":       func(p []byte) []byte { p[scopes+8] = maxID + 1; return append(p, make([]byte, maxID)...) },
+		"tenant too long":      func(p []byte) []byte { p[scopes+9] = maxID + 1; return append(p, make([]byte, maxID)...) },
+		"begin is negative":    func(p []byte) []byte { p[scopes+7] = 0x80; return p },
+		"scopes of nothing":    func(p []byte) []byte { p = p[:scopes+scopesFixed]; clear(p[scopes:]); return p },
+		"texts beyond the end": func(p []byte) []byte { p[1] = maxID; return p },
+	}
+	if _, ok := decode(whole); !ok {
+		t.Fatal("the whole was refused")
+	}
+	for name, change := range tests {
+		t.Run(name, func(t *testing.T) {
+			if got, ok := decode(change(slices.Clone(whole))); ok {
+				t.Errorf("decode = %+v, want a refusal", got)
+			}
+		})
+	}
+}
+
+// TestOldPayloads: spools of builds that knew no scopes still read, and what has none is written as they wrote it.
+func TestOldPayloads(t *testing.T) {
+	head := "0001020304050607" + "0a00000000000000" + "0300000000000000" + "1400000000000000" + "e803000000000000" + "0900000000000000"
+	tests := []struct {
+		name, payload string
+		want          Record
+	}{
+		{"plain", "01" + "010203" + "0400" + head + "6b" + "6363" + "616161" + "6d6d6d6d", Record{
+			TimeMS: 0x0706050403020100, KeyID: "k", ChannelID: "cc", AccountID: "aaa", Model: "mmmm", Error: true,
+			Input: 10, Cached: 3, Output: 20, CostNanoUSD: 1000, PriceVersion: 9,
+		}},
+		{"with a tier", "6a" + "010000" + "0000" + head + "6b" + "400d030000000000", Record{
+			TimeMS: 0x0706050403020100, KeyID: "k", Estimated: true, DefaultPriced: true, PriceVariant: 2,
+			Input: 10, Cached: 3, Output: 20, CostNanoUSD: 1000, PriceVersion: 9, PriceAbove: 200_000,
+		}},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			p, err := hex.DecodeString(tt.payload)
+			if err != nil {
+				t.Fatal(err)
+			}
+			got, ok := decode(p)
+			if diff := cmp.Diff(tt.want, got); !ok || diff != "" {
+				t.Errorf("decode %v (-want +got):\n%s", ok, diff)
+			}
+			again := make([]byte, payloadSize(&tt.want))
+			if encode(again, &tt.want); !bytes.Equal(again, p) {
+				t.Errorf("encode = %x, want %x", again, p)
+			}
+			if m := messages([]Record{got})[0]; m.GetGroupId() != "" || m.GetTenantId() != "" || m.GetBeginMs() != 0 {
+				t.Errorf("message has scopes: %v", m)
+			}
+		})
+	}
+}
+
+func TestMessagesHaveScopes(t *testing.T) {
+	m := messages([]Record{{TimeMS: 9, GroupID: "g", TenantID: "t", BeginMS: 7}})[0]
+	if m.GetGroupId() != "g" || m.GetTenantId() != "t" || m.GetBeginMs() != 7 {
+		t.Errorf("message = %v, want group g, tenant t, begin 7", m)
+	}
+}
+
 func FuzzDecodeRecord(f *testing.F) {
 	r := numbered(42)
 	p := make([]byte, payloadSize(&r))
@@ -87,6 +169,14 @@ func FuzzDecodeRecord(f *testing.F) {
 	f.Add(p)
 	untrue := slices.Clone(p) // a tier that is none
 	clear(untrue[len(untrue)-tierSize:])
+	f.Add(untrue)
+	r.GroupID, r.TenantID, r.BeginMS = "group", "tenant", 1_699_999_999_000
+	p = make([]byte, payloadSize(&r))
+	encode(p, &r)
+	f.Add(p)
+	f.Add(p[:len(p)-1])
+	untrue = slices.Clone(p[:len(p)-len("grouptenant")]) // scopes that are none
+	clear(untrue[len(untrue)-scopesFixed:])
 	f.Add(untrue)
 	f.Fuzz(func(t *testing.T, p []byte) {
 		r, ok := decode(p)

@@ -32,6 +32,7 @@ func Refresh(s *snapshot.Snapshot, now time.Time) {
 	settings := s.SettingsRef()
 	r := &pass{nowMS: now.UnixMilli(), weights: settings.Balance}
 	for g, p := range s.Pools {
+		p.ForgetBound(r.nowMS - lingerMS)
 		if at := p.TouchedMS(); at == 0 || r.nowMS-at > lingerMS || len(p.Tiers) == 0 {
 			continue
 		}

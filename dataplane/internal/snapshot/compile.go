@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"math"
-	"net/netip"
 	"net/url"
 	"runtime"
 	"slices"
@@ -16,6 +15,7 @@ import (
 	"google.golang.org/protobuf/types/known/durationpb"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
+	"fairway/dataplane/internal/limit"
 	"fairway/pkg/breaker"
 	"fairway/pkg/clientkey"
 	syncv1 "fairway/pkg/gen/fairway/sync/v1"
@@ -24,7 +24,7 @@ import (
 )
 
 // A form is what one resource compiles to, by itself: *Channel, *Account (without channel and cell), *Group (without
-// routes and cell), *Key, *Model or *settings. A kind that this build does not know has a nil form: it is kept, so that
+// routes and cell), *Tenant, *Key, *Model or *settings. A kind that this build does not know has a nil form: it is kept, so that
 // digests agree, and not used.
 type form any
 
@@ -59,9 +59,11 @@ func compile(kind syncv1.Kind, id string, version int64, body []byte) (f form, e
 	case syncv1.Kind_KIND_ACCOUNT:
 		return compileAccount(id, body)
 	case syncv1.Kind_KIND_GROUP:
-		return compileGroup(id, body)
+		return compileGroup(id, version, body)
+	case syncv1.Kind_KIND_TENANT:
+		return compileTenant(id, version, body)
 	case syncv1.Kind_KIND_KEY:
-		return compileKey(id, body)
+		return compileKey(id, version, body)
 	case syncv1.Kind_KIND_MODEL:
 		return compileModel(version, body)
 	case syncv1.Kind_KIND_SETTINGS:
@@ -207,12 +209,16 @@ func compileAccount(id string, body []byte) (form, error) {
 	return a, nil
 }
 
-func compileGroup(id string, body []byte) (form, error) {
+func compileGroup(id string, version int64, body []byte) (form, error) {
 	st := &syncv1.GroupState{}
 	if err := unmarshal(body, st); err != nil {
 		return nil, err
 	}
 	r, err := ratio(st.GetPriceRatioPpm())
+	if err != nil {
+		return nil, err
+	}
+	limits, err := terms(limit.Group, id, version, st.GetLimits())
 	if err != nil {
 		return nil, err
 	}
@@ -223,54 +229,8 @@ func compileGroup(id string, body []byte) (form, error) {
 			On: st.GetHedged(), After: st.GetHedgeAfter().AsDuration(), ExtraPPM: orDefault(int(st.GetHedgeMaxExtraPpm()), defaultHedgePPM),
 		},
 		FirstByte: st.GetFirstByteTimeout().AsDuration(), Idle: st.GetIdleTimeout().AsDuration(), Total: st.GetTotalTimeout().AsDuration(),
+		Limits: limits,
 	}, nil
-}
-
-func compileKey(id string, body []byte) (form, error) {
-	st := &syncv1.KeyState{}
-	if err := unmarshal(body, st); err != nil {
-		return nil, err
-	}
-	k := &Key{
-		ID: KeyID(id), Name: st.GetName(), Tenant: unique.Make(st.GetTenant()).Value(),
-		GroupID: GroupID(unique.Make(st.GetGroupId()).Value()), Disabled: st.GetDisabled(), Strict: st.GetStrict(),
-		Debug: st.GetDebugHeaders(),
-	}
-	if copy(k.mac[:], st.GetMac()) != len(k.mac) || len(st.GetMac()) != len(k.mac) {
-		return nil, fmt.Errorf("mac: has %d bytes, want %d", len(st.GetMac()), len(k.mac))
-	}
-	if t := st.GetExpireTime(); t != nil {
-		if err := t.CheckValid(); err != nil {
-			return nil, errors.New("expire_time: not a time")
-		}
-		// 0 means never here; a key that expired in 1970 has expired.
-		if k.ExpireMS = t.AsTime().UnixMilli(); k.ExpireMS == 0 {
-			k.ExpireMS = 1
-		}
-	}
-	if len(st.GetModels()) == 0 && len(st.GetAllowedIps()) == 0 {
-		return k, nil
-	}
-	r := &keyRules{}
-	for _, m := range st.GetModels() {
-		if prefix, ok := strings.CutSuffix(m, "*"); ok {
-			r.prefixes = append(r.prefixes, prefix)
-			continue
-		}
-		if r.exact == nil {
-			r.exact = make(map[string]struct{}, len(st.GetModels()))
-		}
-		r.exact[m] = struct{}{}
-	}
-	for _, text := range st.GetAllowedIps() {
-		p, err := parsePrefix(text)
-		if err != nil {
-			return nil, fmt.Errorf("allowed_ips: %q is neither an address nor a CIDR", text)
-		}
-		r.ips = append(r.ips, p)
-	}
-	k.rules = r
-	return k, nil
 }
 
 func compileSettings(version int64, body []byte) (form, error) {
@@ -348,22 +308,6 @@ func unixMS(t *timestamppb.Timestamp) int64 {
 		return 0
 	}
 	return t.AsTime().UnixMilli()
-}
-
-// parsePrefix reads a CIDR or a single address; IPv4 in IPv6 counts as IPv4.
-func parsePrefix(text string) (netip.Prefix, error) {
-	if p, err := netip.ParsePrefix(text); err == nil {
-		if p.Addr().Is4In6() && p.Bits() >= 96 {
-			p = netip.PrefixFrom(p.Addr().Unmap(), p.Bits()-96)
-		}
-		return p.Masked(), nil
-	}
-	a, err := netip.ParseAddr(text)
-	if err != nil {
-		return netip.Prefix{}, err
-	}
-	a = a.Unmap().WithZone("")
-	return netip.PrefixFrom(a, a.BitLen()), nil
 }
 
 // ratio reads a ratio in millionths; 0 = 1.

@@ -1,7 +1,7 @@
 // Package snapshot holds what a proxy knows, compiled for the hot path.
 //
-// A Snapshot is one immutable revision of the fleet's state: keys by MAC, groups, prices, and per (group, model) the
-// tiers of accounts that may serve. A request pins one Snapshot and reads it without locks or allocations. A Replica
+// A Snapshot is one immutable revision of the fleet's state: keys by MAC, tenants, groups, what these are limited
+// to, prices, and per (group, model) the tiers of accounts that may serve. A request pins one Snapshot and reads it without locks or allocations. A Replica
 // turns the control plane's transactions into the next Snapshot, touching only what changed; a Holder hands the current
 // one out and lets a request that found nothing wait, briefly, for news; a Keeper writes the last good state to disk
 // and reads it back after a restart.

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"unique"
 
 	"google.golang.org/protobuf/proto"
 
@@ -22,6 +23,7 @@ const (
 	keyKind      = syncv1.Kind_KIND_KEY
 	modelKind    = syncv1.Kind_KIND_MODEL
 	settingsKind = syncv1.Kind_KIND_SETTINGS
+	tenantKind   = syncv1.Kind_KIND_TENANT
 )
 
 // poison is a body that is no message of any kind.
@@ -135,13 +137,14 @@ func receive(t testing.TB, r *Replica, chunks ...*syncv1.Txn) {
 	}
 }
 
-// small is a state with two channels in one group, three accounts, a key and a price.
+// small is a state with two channels in one group, three accounts, a tenant and one that it is a part of, a key without and one
+// with rules, and a price.
 func small(t testing.TB) *source {
 	t.Helper()
 	s := newSource("L1")
 	s.apply(
 		put(t, settingsKind, "settings", 1, &syncv1.SettingsState{Pepper: []byte("pepper"), MaxAttempts: 4}),
-		put(t, groupKind, "g1", 1, &syncv1.GroupState{Name: "default"}),
+		put(t, groupKind, "g1", 1, &syncv1.GroupState{Name: "default", Limits: &syncv1.LimitsState{Concurrency: 100}}),
 		put(t, channelKind, "c1", 1, &syncv1.ChannelState{Provider: 1,
 			Name: "one", BaseUrl: "https://api.example.com/v1x", Models: []string{"m1", "m2"}, GroupIds: []string{"g1"}, Priority: 10,
 		}),
@@ -153,6 +156,9 @@ func small(t testing.TB) *source {
 		put(t, accountKind, "a2", 1, &syncv1.AccountState{Name: "a2", ChannelId: "c1", Secret: "s2", Weight: 300}),
 		put(t, accountKind, "a3", 1, &syncv1.AccountState{Name: "a3", ChannelId: "c2", Secret: "s3"}),
 		put(t, keyKind, "k1", 1, keyState(1)),
+		put(t, tenantKind, "t0", 3, &syncv1.TenantState{Name: "team", Limits: &syncv1.LimitsState{Rpm: 60, Fallback: 2}}),
+		put(t, tenantKind, "t1", 4, &syncv1.TenantState{Name: "person", ParentId: "t0", Disabled: true}),
+		put(t, keyKind, "k2", 5, ruledState(2)),
 		put(t, modelKind, "p1", 7, &syncv1.ModelState{Name: "m1", Priced: true, Input: 10, CachedInput: 5, Output: 20}),
 	)
 	return s
@@ -161,6 +167,15 @@ func small(t testing.TB) *source {
 func keyState(n int) *syncv1.KeyState {
 	mac := macOf(n)
 	return &syncv1.KeyState{Name: fmt.Sprint("key-", n), GroupId: "g1", Mac: mac[:]}
+}
+
+// ruledState is a key with one of each rule.
+func ruledState(n int) *syncv1.KeyState {
+	st := keyState(n)
+	st.TenantId, st.Models, st.DeniedModels, st.Clients = "t1", []string{"m*"}, []string{"m2"}, []string{"curl/"}
+	st.AccountIds, st.AllowedIps = []string{"a2", "a3"}, []string{"10.0.0.0/8"}
+	st.Limits = &syncv1.LimitsState{Budgets: []*syncv1.BudgetState{{AmountNanoUsd: 1e9, Window: 1}}, Fallback: 1}
+	return st
 }
 
 // dump writes everything that a snapshot answers, in one order.
@@ -177,8 +192,15 @@ func dump(s *Snapshot) string {
 		if k.rules != nil {
 			rules = *k.rules
 		}
-		lines = append(lines, fmt.Sprintf("key %x %s %s %s %s %d %v %v %v %v\n",
-			k.mac[:4], k.ID, k.Name, k.Tenant, k.GroupID, k.ExpireMS, k.Disabled, rules.ips, rules.exact, rules.prefixes))
+		limits := fmt.Sprintf("%+v", rules.limits)
+		rules.limits, rules.names = nil, unique.Handle[string]{} // pointers, as far as %v can tell
+		lines = append(lines, fmt.Sprintf("key %x %s %s %s %s %d %v %+v %s\n",
+			k.mac[:4], k.ID, k.Name, k.TenantID, k.GroupID, k.ExpireMS, k.Disabled, rules, limits))
+	}
+	section(lines)
+	lines = nil
+	for id, x := range s.tenants.all() {
+		lines = append(lines, fmt.Sprintf("tenant %s %s %v %s %+v\n", id, x.Name, x.Disabled, x.ParentID, x.Limits))
 	}
 	section(lines)
 	lines = nil
@@ -189,6 +211,11 @@ func dump(s *Snapshot) string {
 	lines = nil
 	for m, n := range s.listed.all() {
 		lines = append(lines, fmt.Sprintf("listed %s %d\n", m, n))
+	}
+	section(lines)
+	lines = nil
+	for id, home := range s.homes.all() {
+		lines = append(lines, fmt.Sprintf("account %s of %s\n", id, home))
 	}
 	section(lines)
 	lines = nil
@@ -209,7 +236,8 @@ func dump(s *Snapshot) string {
 	section(lines)
 	lines = nil
 	for id, g := range s.groups.all() {
-		lines = append(lines, fmt.Sprintf("group %s %s %d %d cell=%v models=%v\n", id, g.Name, g.PriceRatio, g.Strategy, g.Cell != nil, s.Models(g)))
+		lines = append(lines, fmt.Sprintf("group %s %s %d %d cell=%v models=%v %+v\n",
+			id, g.Name, g.PriceRatio, g.Strategy, g.Cell != nil, s.Models(g), g.Limits))
 		if g.routes == nil {
 			continue
 		}
@@ -220,6 +248,11 @@ func dump(s *Snapshot) string {
 				line += poolText(p)
 			}
 			lines = append(lines, line+"\n")
+			for k := range s.keys.all() {
+				if part := boundIn(s, p, k); part != p {
+					lines = append(lines, fmt.Sprintf("bound %s %s %s %s\n", k.ID, id, m, poolText(part)))
+				}
+			}
 		}
 	}
 	section(lines)
@@ -234,8 +267,19 @@ func laneFits(l lane, r *Roster) bool {
 	return l.sole == &r.Candidates[0] && l.only == l.sole.Cell
 }
 
+// boundIn is the key's part of a pool; p may be nil.
+func boundIn(s *Snapshot, p *Pool, k *Key) *Pool {
+	if p == nil {
+		return nil
+	}
+	return s.Bound(p, k)
+}
+
 func poolText(p *Pool) string {
 	var b strings.Builder
+	if p == nil {
+		return " nobody"
+	}
 	for _, t := range p.Tiers {
 		fmt.Fprintf(&b, " tier %d size %d:", t.Priority, t.Size)
 		for i, r := range t.Rosters {

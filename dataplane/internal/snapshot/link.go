@@ -26,6 +26,7 @@ func (l *linker) link(prev *Snapshot, deltas []delta) *Snapshot {
 	next := *prev
 	l.linkSettings(&next, deltas)
 	l.linkModels(&next, deltas)
+	l.linkTenants(&next, deltas)
 	l.linkKeys(&next, deltas)
 	changed := l.linkUnits(&next, deltas)
 	l.linkGroups(&next, deltas, linkRoutes(&next, changed))
@@ -63,6 +64,19 @@ func (l *linker) linkModels(next *Snapshot, deltas []delta) {
 	next.models = e.done()
 }
 
+func (l *linker) linkTenants(next *Snapshot, deltas []delta) {
+	e := next.tenants.edit()
+	for _, d := range deltas {
+		if old, ok := d.old.(*Tenant); ok && d.new == nil {
+			e.delete(old.ID)
+		}
+		if now, ok := d.new.(*Tenant); ok {
+			e.set(now.ID, now)
+		}
+	}
+	next.tenants = e.done()
+}
+
 func (l *linker) linkKeys(next *Snapshot, deltas []delta) {
 	e := next.keys.edit()
 	for _, d := range deltas {
@@ -98,6 +112,7 @@ func (l *linker) linkUnits(next *Snapshot, deltas []delta) []swap {
 		}
 		return c
 	}
+	homes := next.homes.edit()
 	for _, d := range deltas {
 		switch old := d.old.(type) {
 		case *Channel:
@@ -106,6 +121,7 @@ func (l *linker) linkUnits(next *Snapshot, deltas []delta) []swap {
 		case *Account:
 			of(old.channelID).accounts = append(of(old.channelID).accounts, up[*Account]{id: string(old.ID), gone: true})
 			if d.new == nil {
+				homes.delete(old.ID)
 				delete(l.cells, old.ID)
 			}
 		}
@@ -115,11 +131,13 @@ func (l *linker) linkUnits(next *Snapshot, deltas []delta) []swap {
 			c.channel, c.touched = now, true
 		case *Account:
 			old, _ := d.old.(*Account)
+			homes.set(now.ID, now.channelID)
 			linked := *now
 			linked.Cell = l.cellOf(old, now)
 			of(now.channelID).accounts = append(of(now.channelID).accounts, up[*Account]{id: string(now.ID), item: &linked})
 		}
 	}
+	next.homes = homes.done()
 	e := next.units.edit()
 	swaps := make([]swap, 0, len(changes))
 	for _, id := range slices.Sorted(maps.Keys(changes)) {
@@ -284,7 +302,7 @@ func (r *route) with(changes []up[*unit]) *route {
 		}
 	}
 	if pool != nil && next.live+next.aside > 0 {
-		next.pool.Store(newPool(next.units, pool))
+		next.pool.Store(newPool(next.units, pool, 0))
 	}
 	return next
 }

@@ -21,6 +21,7 @@ type Pool struct {
 	op      operation.Operation                   // of a part
 	parts   [operation.Count]atomic.Pointer[Pool] // see Serving
 	byCost  atomic.Pointer[Pool]                  // see ByCost
+	bound   atomic.Pointer[bounds]                // see Snapshot.Bound; nil = no key has asked
 }
 
 // Find looks for an account among all, be it passive or not.
@@ -122,13 +123,13 @@ func (p *Pool) cutByCost(old *Pool) *Pool {
 }
 
 // newPool sorts rosters into tiers. Of old, a pool for the same model, it goes on with what is the same, and makes at once what
-// requests asked of it.
-func newPool(units []*unit, old *Pool) *Pool {
+// requests asked of it; without old, its turns begin at from.
+func newPool(units []*unit, old *Pool, from uint64) *Pool {
 	p := &Pool{}
 	if old != nil {
 		p.turns = old.turns
 	} else {
-		p.turns = &turns{of: make(map[turnKey]*turn)}
+		p.turns = &turns{of: make(map[turnKey]*turn), from: from}
 	}
 	rosters := make([]*Roster, 0, len(units))
 	for _, u := range units {
@@ -157,6 +158,7 @@ func newPool(units []*unit, old *Pool) *Pool {
 		return p
 	}
 	p.follow(old)
+	old.bound.Load().succeed(p)
 	if bands := old.byCost.Load(); bands != nil {
 		next := p.cutByCost(bands)
 		if next != p && bands != old {
@@ -211,8 +213,9 @@ func (p *Pool) tier(priority int32, band int) *Tier {
 
 // turns are the cursors of a pool's tiers. They outlive it: the pool that follows goes on where it stopped.
 type turns struct {
-	mu sync.Mutex
-	of map[turnKey]*turn
+	mu   sync.Mutex
+	of   map[turnKey]*turn
+	from uint64 // where those begin that are not there yet
 }
 
 type turnKey struct {
@@ -233,6 +236,7 @@ func (ts *turns) at(key turnKey) *turn {
 	t := ts.of[key]
 	if t == nil {
 		t = &turn{}
+		t.Store(ts.from)
 		ts.of[key] = t
 	}
 	return t

@@ -56,7 +56,7 @@ func units(rt *rapid.T, priority int32) []*unit {
 // TestNextIsAPermutation: whatever the sizes, each candidate comes once in a round, with its own cell.
 func TestNextIsAPermutation(t *testing.T) {
 	rapid.Check(t, func(rt *rapid.T) {
-		p := newPool(units(rt, 1), nil)
+		p := newPool(units(rt, 1), nil, 0)
 		tier := &p.Tiers[0]
 		seed := rapid.Uint64().Draw(rt, "seed")
 		seen := make(map[AccountID]bool)
@@ -78,7 +78,7 @@ func TestByCost(t *testing.T) {
 			u.channel.ID = ChannelID(fmt.Sprintf("d%d", i))
 			list = append(list, u)
 		}
-		p := newPool(list, nil)
+		p := newPool(list, nil, 0)
 		bands := p.ByCost()
 		if bands != p.ByCost() {
 			rt.Error("two calls, two pools")

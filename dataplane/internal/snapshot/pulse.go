@@ -61,8 +61,15 @@ func (p *Pool) each(yield func(*Pool) bool) bool {
 			return false
 		}
 	}
-	if bands := p.byCost.Load(); bands != nil && bands != p {
-		return yield(bands)
+	if bands := p.byCost.Load(); bands != nil && bands != p && !yield(bands) {
+		return false
+	}
+	if b := p.bound.Load(); b != nil {
+		for _, part := range b.parts.Range {
+			if part, _ := part.(*Pool); !part.each(yield) {
+				return false
+			}
+		}
 	}
 	return true
 }

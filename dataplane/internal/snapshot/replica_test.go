@@ -80,7 +80,7 @@ func TestReplicaEqualsFromScratch(t *testing.T) {
 }
 
 func drawChange(t testing.TB, rt *rapid.T, version int64) *syncv1.Change {
-	kind := rapid.SampledFrom([]syncv1.Kind{channelKind, channelKind, accountKind, accountKind, groupKind, keyKind, modelKind, settingsKind, 99}).Draw(rt, "kind")
+	kind := rapid.SampledFrom([]syncv1.Kind{channelKind, channelKind, accountKind, accountKind, groupKind, keyKind, tenantKind, modelKind, settingsKind, 99}).Draw(rt, "kind")
 	n := rapid.IntRange(1, 4).Draw(rt, "id")
 	id := fmt.Sprint(strings.ToLower(kind.String()), n)
 	if kind == settingsKind {
@@ -115,11 +115,17 @@ func drawChange(t testing.TB, rt *rapid.T, version int64) *syncv1.Change {
 			Disabled: rapid.IntRange(0, 4).Draw(rt, "disabled") == 0,
 		}
 	case groupKind:
-		m = &syncv1.GroupState{Name: rapid.SampledFrom([]string{"x", "y"}).Draw(rt, "name")}
+		m = &syncv1.GroupState{Name: rapid.SampledFrom([]string{"x", "y"}).Draw(rt, "name"), Limits: drawLimits(rt)}
+	case tenantKind:
+		m = &syncv1.TenantState{
+			Name: "t", ParentId: rapid.SampledFrom([]string{"", "kind_tenant5"}).Draw(rt, "parent"), Disabled: rapid.Bool().Draw(rt, "disabled"),
+			Limits: drawLimits(rt),
+		}
 	case keyKind:
 		// MACs do not repeat among keys, but move in time.
 		mac := macOf(n + 10*rapid.IntRange(0, 1).Draw(rt, "mac"))
-		m = &syncv1.KeyState{Name: "k", GroupId: "g1", Mac: mac[:], Models: []string{"m*", "n"}}
+		m = &syncv1.KeyState{Name: "k", GroupId: "g1", Mac: mac[:], Models: []string{"m*", "n"},
+			AccountIds: ids(accountKind, "accounts"), TenantId: "kind_tenant1", Limits: drawLimits(rt)}
 	case modelKind:
 		m = &syncv1.ModelState{Name: fmt.Sprint("m", n), Priced: true, Input: version}
 	case settingsKind:
@@ -128,6 +134,13 @@ func drawChange(t testing.TB, rt *rapid.T, version int64) *syncv1.Change {
 		return &syncv1.Change{Kind: kind, Id: id, Version: version, Body: []byte("from the future")}
 	}
 	return put(t, kind, id, version, m)
+}
+
+func drawLimits(rt *rapid.T) *syncv1.LimitsState {
+	if rapid.Bool().Draw(rt, "unlimited") {
+		return nil
+	}
+	return &syncv1.LimitsState{Rpm: rapid.Int64Range(0, 2).Draw(rt, "rpm"), Fallback: 1}
 }
 
 func TestHalfATransactionChangesNothing(t *testing.T) {

@@ -16,21 +16,25 @@ type Snapshot struct {
 	hasher   *clientkey.Hasher
 	prices   settingsPrices
 
-	keys   keyTable
-	groups table[GroupID, *Group]
-	models table[string, *Model]
-	units  table[ChannelID, *unit]
-	routes table[GroupID, *routes]
-	listed table[string, int] // model -> channels that list it
+	keys    keyTable
+	tenants table[TenantID, *Tenant]
+	groups  table[GroupID, *Group]
+	models  table[string, *Model]
+	units   table[ChannelID, *unit]
+	homes   table[AccountID, ChannelID]
+	routes  table[GroupID, *routes]
+	listed  table[string, int] // model -> channels that list it
 }
 
 // empty is the snapshot before the first: it knows nobody and nothing.
 func empty() *Snapshot {
 	return &Snapshot{
 		settings: defaultSettings(),
+		tenants:  newTable[TenantID, *Tenant](stringHash[TenantID]()),
 		groups:   newTable[GroupID, *Group](stringHash[GroupID]()),
 		models:   newTable[string, *Model](stringHash[string]()),
 		units:    newTable[ChannelID, *unit](stringHash[ChannelID]()),
+		homes:    newTable[AccountID, ChannelID](stringHash[AccountID]()),
 		routes:   newTable[GroupID, *routes](stringHash[GroupID]()),
 		listed:   newTable[string, int](stringHash[string]()),
 	}
@@ -56,6 +60,9 @@ func (s *Snapshot) Key(mac clientkey.MAC) (*Key, bool) { return s.keys.get(&mac)
 
 // Group finds a group by its id.
 func (s *Snapshot) Group(id GroupID) (*Group, bool) { return s.groups.get(id) }
+
+// Tenant finds a tenant by its id.
+func (s *Snapshot) Tenant(id TenantID) (*Tenant, bool) { return s.tenants.get(id) }
 
 // Channel finds a channel by its id.
 func (s *Snapshot) Channel(id ChannelID) (*Channel, bool) {
@@ -146,7 +153,7 @@ func (r *route) compiled() *Pool {
 	if p := r.pool.Load(); p != nil {
 		return p
 	}
-	p := newPool(r.units, nil)
+	p := newPool(r.units, nil, 0)
 	if !r.pool.CompareAndSwap(nil, p) {
 		return r.pool.Load() // everybody sees one and the same
 	}

@@ -1,16 +1,14 @@
 package snapshot
 
 import (
-	"net/netip"
 	"net/url"
 	"slices"
-	"strings"
 	"time"
 
 	"fairway/dataplane/internal/dialect/edit"
+	"fairway/dataplane/internal/limit"
 	"fairway/dataplane/internal/provider"
 	"fairway/pkg/breaker"
-	"fairway/pkg/clientkey"
 	"fairway/pkg/money"
 	"fairway/pkg/operation"
 	"fairway/pkg/secret"
@@ -25,6 +23,8 @@ type (
 	AccountID string
 	// GroupID is a group's id.
 	GroupID string
+	// TenantID is a tenant's id.
+	TenantID string
 )
 
 // Settings hold for the whole fleet.
@@ -49,61 +49,6 @@ func defaultSettings() Settings {
 	}
 }
 
-// Key is what a client presents, by its MAC. It is immutable.
-//
-// What decides whether it is let in comes first: a key is 128 bytes, and these are in the first of its two cache lines.
-type Key struct {
-	mac clientkey.MAC
-
-	ExpireMS int64 // unix milliseconds from which the key is refused; 0 = never
-	Disabled bool
-	Strict   bool      // refuse what a conversion would lose
-	Debug    bool      // answers say who served
-	rules    *keyRules // nil = none, as most keys have
-
-	ID      KeyID
-	Name    string
-	Tenant  string
-	GroupID GroupID
-}
-
-// keyRules are what a key is bound to.
-type keyRules struct {
-	ips      []netip.Prefix      // who may use it; empty = everybody
-	exact    map[string]struct{} // models by name; nil with no prefixes = all
-	prefixes []string            // models by the start of their name
-}
-
-// AllowsModel reports whether the key's model rule lets model through.
-func (k *Key) AllowsModel(model string) bool {
-	r := k.rules
-	if r == nil || r.exact == nil && r.prefixes == nil {
-		return true
-	}
-	if _, ok := r.exact[model]; ok {
-		return true
-	}
-	for _, p := range r.prefixes {
-		if strings.HasPrefix(model, p) {
-			return true
-		}
-	}
-	return false
-}
-
-// AllowsIP reports whether the key may be used from ip. An invalid address passes only where there is no rule.
-func (k *Key) AllowsIP(ip netip.Addr) bool {
-	return k.rules == nil || k.rules.allowIP(ip)
-}
-
-func (r *keyRules) allowIP(ip netip.Addr) bool {
-	if len(r.ips) == 0 {
-		return true
-	}
-	ip = ip.Unmap().WithZone("")
-	return slices.ContainsFunc(r.ips, func(p netip.Prefix) bool { return p.Contains(ip) })
-}
-
 // Group is a named set of channels. It is immutable; its cell lives on from snapshot to snapshot.
 type Group struct {
 	ID         GroupID
@@ -117,6 +62,7 @@ type Group struct {
 	FirstByte  time.Duration // beside the channel's; 0 = the channel's alone
 	Idle       time.Duration // likewise
 	Total      time.Duration // from a request's arrival to its answer's last byte; 0 = no limit
+	Limits     *limit.Terms  // nil = none
 	Cell       *GroupCell
 
 	routes *routes
