@@ -96,7 +96,7 @@ func accountOrigin(s *session, c *cobra.Command) func(r resource) error {
 	var src secretSource
 	c.Flags().StringVar(&channel, "channel", "", "the channel that it belongs to")
 	_ = c.MarkFlagRequired("channel")
-	_ = c.RegisterFlagCompletionFunc("channel", completeNames(s, channels()))
+	_ = c.RegisterFlagCompletionFunc("channel", completeName(s, channels()))
 	src.bind(c.Flags(), "the upstream credential")
 	return func(r resource) error {
 		sec, err := src.read(s)

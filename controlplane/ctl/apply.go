@@ -2,6 +2,7 @@ package ctl
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -10,7 +11,6 @@ import (
 	"maps"
 	"os"
 	"slices"
-	"sort"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -40,8 +40,8 @@ func applyCommand(s *session) *cobra.Command {
 		Long: `Create or change resources until they are as a file says, and print what changed.
 
 The file holds YAML documents as fairway get -o yaml writes them. Only the fields that a document names are looked at, and
-resources that the file does not mention stay. Applying the same file twice changes nothing the second time. An account's
-credential is given as secret: {file: PATH} or secret: {env: VARIABLE}, and is needed only to create the account.`,
+resources that the file does not mention stay. Applying the same file twice changes nothing the second time. The credential of
+an account or a notifier is given as {file: PATH} or {env: VARIABLE}, and is needed only to create it.`,
 		Example: "  fairway apply -f fairway.yaml --dry-run\n  fairway get -o yaml | fairway apply -f -",
 		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -171,7 +171,7 @@ func (d document) compare(current resource) (paths, diff []string) {
 	for _, path := range d.paths {
 		fd, want := at(d.r.ProtoReflect(), path)
 		_, have := at(current.ProtoReflect(), path)
-		if isSecret(fd) {
+		if isSecret(fd) && have.Has(fd) {
 			continue // nobody can tell whether it is the same one: fairway account rotate replaces it
 		}
 		if want.Has(fd) == have.Has(fd) && want.Get(fd).Equal(have.Get(fd)) {
@@ -198,8 +198,11 @@ func isSecret(fd protoreflect.FieldDescriptor) bool {
 }
 
 func show(fd protoreflect.FieldDescriptor, m protoreflect.Message) string {
-	if !m.Has(fd) {
+	switch {
+	case !m.Has(fd):
 		return "none"
+	case isSecret(fd):
+		return "set"
 	}
 	raw, err := json.Marshal(fieldToPlain(fd, m.Get(fd), false))
 	if err != nil {
@@ -231,8 +234,18 @@ func (s *session) parseDocuments(raw []byte) ([]document, error) {
 	if len(docs) == 0 {
 		return nil, errors.New("there is no document in it")
 	}
-	sort.SliceStable(docs, func(i, j int) bool { return order[docs[i].kind.name] < order[docs[j].kind.name] })
+	slices.SortStableFunc(docs, func(a, b document) int {
+		return cmp.Or(cmp.Compare(order[a.kind.name], order[b.kind.name]), cmp.Compare(a.depth(), b.depth()))
+	})
 	return docs, nil
+}
+
+// depth puts tenants before those that are parts of them.
+func (d document) depth() int {
+	if t, ok := d.r.(*resourcev1.Tenant); ok && t.GetParent() != "" {
+		return 1
+	}
+	return 0
 }
 
 // splitDocuments cuts a YAML stream at its separator lines, takes lists apart, and drops empty documents.
@@ -274,14 +287,12 @@ func (s *session) parseDocument(raw []byte, byName map[string]kind) (document, e
 	word, _ := m["kind"].(string)
 	k, ok := byName[word]
 	if !ok {
-		return document{}, fmt.Errorf("kind %q is not one of group, model, channel, account, key, operator", word)
+		return document{}, fmt.Errorf("kind %q is not one of %s", word, strings.Join(kindNames(), ", "))
 	}
 	delete(m, "kind")
 	d := document{kind: k, r: k.fresh(&resourcev1.Metadata{})}
-	for field := range m {
-		if err := s.resolveSecret(m, field); err != nil {
-			return document{}, fmt.Errorf("%s: %w", field, err)
-		}
+	if err := s.resolveSecrets(d.r.ProtoReflect().Descriptor(), m); err != nil {
+		return document{}, err
 	}
 	if err := fromPlain(m, d.r); err != nil {
 		return document{}, fmt.Errorf("%s: %w", k.name, err)
@@ -315,22 +326,37 @@ func namedPaths(md protoreflect.MessageDescriptor, plain map[string]any) []strin
 	return paths
 }
 
-// resolveSecret replaces {file: PATH} and {env: VARIABLE} by the secret that is meant.
-func (s *session) resolveSecret(m map[string]any, field string) error {
-	ref, ok := m[field].(map[string]any)
-	if !ok || field != "secret" && field != "proxy_secret" {
-		return nil
+// resolveSecrets replaces {file: PATH} and {env: VARIABLE}, wherever a secret is, by the one that is meant.
+func (s *session) resolveSecrets(md protoreflect.MessageDescriptor, plain map[string]any) error {
+	for _, name := range slices.Sorted(maps.Keys(plain)) {
+		fd := md.Fields().ByTextName(name)
+		nested, ok := plain[name].(map[string]any)
+		if !ok || fd == nil || fd.Message() == nil || fd.IsMap() {
+			continue
+		}
+		var err error
+		if isSecret(fd) {
+			plain[name], err = s.resolveSecret(nested)
+		} else {
+			err = s.resolveSecrets(fd.Message(), nested)
+		}
+		if err != nil {
+			return fmt.Errorf("%s: %w", name, err)
+		}
 	}
+	return nil
+}
+
+func (s *session) resolveSecret(ref map[string]any) (map[string]any, error) {
 	file, _ := ref["file"].(string)
 	env, _ := ref["env"].(string)
 	src := secretSource{file: file, env: env}
 	if !src.given() {
-		return nil
+		return ref, nil
 	}
 	sec, err := src.read(s)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	m[field] = map[string]any{"value": sec.GetValue()}
-	return nil
+	return map[string]any{"value": sec.GetValue()}, nil
 }

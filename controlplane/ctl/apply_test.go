@@ -54,11 +54,16 @@ func TestParseDocuments(t *testing.T) {
 
 func TestParseDocumentsErrors(t *testing.T) {
 	tests := []struct{ name, in, want string }{
-		{"no kind", "metadata: {name: a}", `document 1: kind "" is not one of group, model, channel, account, key, operator`},
+		{"no kind", "metadata: {name: a}", `document 1: kind "" is not one of group, tenant, model, channel, account, key, operator, notifier`},
 		{"no name", "kind: group", `document 1: group: metadata.name is missing`},
-		{"all are named", "kind: x\n---\nkind: group\nmetadata: {name: g}\n---\nkind: z", "document 1: kind \"x\" is not one of group, model, channel, account, key, operator\n" +
-			"document 3: kind \"z\" is not one of group, model, channel, account, key, operator"},
+		{"all are named", "kind: x\n---\nkind: group\nmetadata: {name: g}\n---\nkind: z", "document 1: kind \"x\" is not one of group, tenant, model, channel, account, key, operator, notifier\n" +
+			"document 3: kind \"z\" is not one of group, tenant, model, channel, account, key, operator, notifier"},
 		{"duplicate key", "kind: group\nkind: group", `document 1: error converting YAML to JSON: yaml: unmarshal errors:` + "\n  line 2: key \"kind\" already set in map"},
+		{"in a nested secret", "kind: notifier\nmetadata: {name: oncall}\nslack: {url: {env: NOPE}}", `document 1: slack: url: the secret in variable NOPE is empty`},
+		{"unknown event", "kind: notifier\nmetadata: {name: oncall}\nevents: [budget, rain]",
+			`document 1: notifier: events[1]: "rain" is not one of budget, key_expiry, unknown_price, estimate_drift`},
+		{"no list of events", "kind: notifier\nmetadata: {name: oncall}\nevents: [1]",
+			`document 1: notifier: events[0]: want one of budget, key_expiry, unknown_price, estimate_drift`},
 		{"missing variable", "kind: account\nmetadata: {name: a}\nsecret: {env: NOPE}", `document 1: secret: the secret in variable NOPE is empty`},
 	}
 	for _, tt := range tests {
@@ -97,6 +102,125 @@ func TestCompareLooksOnlyAtNamedFields(t *testing.T) {
 	}
 }
 
+const tenantDocuments = `
+kind: notifier
+metadata: {name: oncall}
+events: [budget, key-expiry]
+webhook: {url: "https://h", secret: {env: CRED}}
+---
+kind: key
+metadata: {name: k}
+tenant: part
+limits: {rpm: 60, budgets: [{amount_nano_usd: 5, window: day}, {amount_nano_usd: 6, window: rolling, rolling_minutes: 90}]}
+---
+kind: tenant
+metadata: {name: part}
+parent: whole
+---
+kind: notifier
+metadata: {name: mail}
+smtp: {address: "m:25", from: a@b.c, to: [d@e.f], password: {env: CRED}}
+---
+kind: tenant
+metadata: {name: whole}
+groups: [g]
+---
+kind: notifier
+metadata: {name: chat}
+slack: {url: {env: CRED}}
+---
+kind: group
+metadata: {name: g}
+limits: {}
+`
+
+// Tenants come before what is a part of them, and all of them before keys; secrets are found wherever they are.
+func TestTenantDocuments(t *testing.T) {
+	docs, err := testSession(map[string]string{"CRED": canary}).parseDocuments([]byte(tenantDocuments))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var got []string
+	for _, d := range docs {
+		got = append(got, d.kind.name+" "+d.r.GetMetadata().GetName()+": "+strings.Join(d.paths, ","))
+	}
+	want := []string{"group g: ", "tenant whole: groups", "tenant part: parent", "key k: limits.budgets,limits.rpm,tenant",
+		"notifier oncall: events,webhook.secret,webhook.url", "notifier mail: smtp.address,smtp.from,smtp.password,smtp.to", "notifier chat: slack.url"}
+	if d := cmp.Diff(want, got); d != "" {
+		t.Fatalf("documents (-want +got):\n%s", d)
+	}
+	n := docs[4].r.(*resourcev1.Notifier)
+	if e := n.GetEvents(); len(e) != 2 || e[1] != resourcev1.NotificationEvent_NOTIFICATION_EVENT_KEY_EXPIRY {
+		t.Errorf("events %v", e)
+	}
+	for _, got := range []string{n.GetWebhook().GetSecret().GetValue(), docs[5].r.(*resourcev1.Notifier).GetSmtp().GetPassword().GetValue(),
+		docs[6].r.(*resourcev1.Notifier).GetSlack().GetUrl().GetValue()} {
+		if got != canary {
+			t.Errorf("a secret from the environment is %q", got)
+		}
+	}
+	if l := docs[3].r.(*resourcev1.Key).GetLimits(); limitWords(l) != "60 rpm, $0.000000005/day, $0.000000006/90m" {
+		t.Errorf("limits %s", limitWords(l))
+	}
+
+	shown := &resourcev1.Secret{Fingerprint: "0a1b2c3d"}
+	stored := func(target *resourcev1.Notifier) resource {
+		target.Metadata, target.Events = &resourcev1.Metadata{Name: "oncall", Etag: "3"}, n.GetEvents()
+		return target
+	}
+	for _, tt := range []struct {
+		name   string
+		stored resource
+		diff   string
+	}{
+		{"the same", stored(&resourcev1.Notifier{Target: &resourcev1.Notifier_Webhook{Webhook: &resourcev1.Webhook{Url: "https://h", Secret: shown}}}), ""},
+		{"not signed yet", stored(&resourcev1.Notifier{Target: webhookTo("https://h", "")}), "webhook.secret: none -> set"},
+		{"another target", stored(&resourcev1.Notifier{Target: &resourcev1.Notifier_Slack{Slack: &resourcev1.Slack{Url: shown}}}),
+			`webhook.secret: none -> set; webhook.url: none -> "https://h"`},
+	} {
+		_, diff := docs[4].compare(tt.stored)
+		if got := strings.Join(diff, "; "); got != tt.diff {
+			t.Errorf("%s: %s, want %s", tt.name, got, tt.diff)
+		}
+	}
+	if _, diff := docs[3].compare(&resourcev1.Key{Tenant: "part", Limits: &resourcev1.Limits{Rpm: 60, Budgets: []*resourcev1.Budget{budget(5e-9, daily, 0)}}}); len(diff) != 1 ||
+		diff[0] != `limits.budgets: [{"amount_nano_usd":5,"window":"day"}] -> [{"amount_nano_usd":5,"window":"day"},{"amount_nano_usd":6,"rolling_minutes":90,"window":"rolling"}]` {
+		t.Errorf("budgets: %q", diff)
+	}
+}
+
+// What get writes holds nothing of credentials, and apply takes it back.
+func TestDeclareDropsSecrets(t *testing.T) {
+	shown := &resourcev1.Secret{Fingerprint: "0a1b2c3d"}
+	for _, r := range []resource{
+		&resourcev1.Notifier{Metadata: &resourcev1.Metadata{Name: "oncall", Labels: map[string]string{"secret": "label"}},
+			Target: &resourcev1.Notifier_Webhook{Webhook: &resourcev1.Webhook{Url: "https://h", Secret: shown}}},
+		&resourcev1.Notifier{Metadata: &resourcev1.Metadata{Name: "oncall"}, Target: &resourcev1.Notifier_Slack{Slack: &resourcev1.Slack{Url: shown}}},
+		&resourcev1.Notifier{Metadata: &resourcev1.Metadata{Name: "oncall"}, Target: &resourcev1.Notifier_Smtp{Smtp: &resourcev1.Smtp{Address: "m:25", Password: shown}}},
+		&resourcev1.Account{Metadata: &resourcev1.Metadata{Name: "a"}, Secret: shown, ProxySecret: shown, Health: &resourcev1.AccountHealth{Opens: 2}},
+	} {
+		k := notifiers()
+		if _, ok := r.(*resourcev1.Account); ok {
+			k = accounts()
+		}
+		raw, err := encodeYAML(declare(k, r))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if strings.Contains(string(raw), "0a1b2c3d") || strings.Contains(string(raw), "opens") {
+			t.Errorf("it says too much:\n%s", raw)
+		}
+		docs, err := testSession(nil).parseDocuments(raw)
+		if err != nil {
+			t.Errorf("%v:\n%s", err, raw)
+			continue
+		}
+		if paths, diff := docs[0].compare(r); len(paths) > 0 {
+			t.Errorf("what was got differs from what is there: %q", diff)
+		}
+	}
+}
+
 func TestSecretSource(t *testing.T) {
 	dir := t.TempDir()
 	file := filepath.Join(dir, "s")
@@ -131,6 +255,8 @@ func FuzzParseDocuments(f *testing.F) {
 	f.Add([]byte(twoDocuments))
 	f.Add([]byte("---\n---\n"))
 	f.Add([]byte("kind: model\nmetadata: {name: m}\nprices: {input: 1, cached_input: null}"))
+	f.Add([]byte(tenantDocuments))
+	f.Add([]byte("kind: notifier\nmetadata: {name: oncall}\nslack: {url: {url: {file: 3}}}\nwebhook: null\nevents: budget"))
 	f.Add([]byte("kind: [group]\nmetadata: 3"))
 	f.Fuzz(func(t *testing.T, raw []byte) {
 		docs, err := testSession(map[string]string{"CRED": "s"}).parseDocuments(raw)

@@ -154,8 +154,8 @@ text has its quotes: --parameter 'set:reasoning_effort="low"'. model and stream 
 	}
 	read := k.fields(c.Flags())
 	credential := credentialFields(c.Flags())
-	completeChannel(c)
-	completeAccount(c)
+	completeChannel(s, c)
+	completeAccount(s, c)
 	var src secretSource
 	var bare bool
 	src.bind(c.Flags(), "the upstream credential")

@@ -46,7 +46,7 @@ the URL, the credential, the model, the quota. It costs what such an answer cost
 	}
 	c.Flags().StringVar(&account, "account", "", "test only this account (default: all that are not disabled)")
 	c.Flags().StringVar(&model, "model", "", "the model to ask for (default: the channel's test model, or its first)")
-	_ = c.RegisterFlagCompletionFunc("account", completeNames(s, accounts()))
+	_ = c.RegisterFlagCompletionFunc("account", completeName(s, accounts()))
 	return c
 }
 

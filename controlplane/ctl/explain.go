@@ -48,7 +48,7 @@ A request's id is in its answer's x-request-id header. Proxies remember the newe
 	c.Flags().StringVar(&key, "key", "", "name or id of the key")
 	c.Flags().StringVar(&model, "model", "", "the model it asks for")
 	c.Flags().StringVar(&requestID, "request-id", "", "id of a request, as in the x-request-id header of its answer")
-	_ = c.RegisterFlagCompletionFunc("key", completeNames(s, keys()))
+	_ = c.RegisterFlagCompletionFunc("key", completeName(s, keys()))
 	_ = c.RegisterFlagCompletionFunc("model", cobra.NoFileCompletions)
 	return c
 }

@@ -36,6 +36,24 @@ func (c *changes) on(flag, path string, set func() error) {
 	c.paths = append(c.paths, path)
 }
 
+// secret reads a secret where it is said to be, and notes the path.
+func (c *changes) secret(s *session, src *secretSource, path string, set func(*resourcev1.Secret)) {
+	file, env, stdin := src.flags()
+	if c.err != nil || !c.fs.Changed(file) && !c.fs.Changed(env) && !c.fs.Changed(stdin) {
+		return
+	}
+	sec, err := src.read(s)
+	if err == nil && sec == nil {
+		err = fmt.Errorf("--%s, --%s or --%s names nothing", file, env, stdin)
+	}
+	if err != nil {
+		c.err = err
+		return
+	}
+	set(sec)
+	c.paths = append(c.paths, path)
+}
+
 // always wraps a set that cannot fail.
 func always(set func()) func() error {
 	return func() error { set(); return nil }
@@ -69,12 +87,38 @@ func enumFlag[E interface {
 	return E(n), err
 }
 
-// expiry reads "2027-01-31", an RFC 3339 time, or a duration from now such as 720h. "never" clears.
+// day is what d means in durations: 24 hours, whatever the calendar says.
+const day = 24 * time.Hour
+
+// length reads a duration as Go writes it, or a number of days: 12h, 30d.
+func length(s string) (time.Duration, error) {
+	if n, ok := strings.CutSuffix(s, "d"); ok {
+		days, err := strconv.ParseUint(n, 10, 16)
+		return time.Duration(days) * day, err
+	}
+	return time.ParseDuration(s)
+}
+
+// lengthText is the shortest form of what length reads.
+func lengthText(d time.Duration) string {
+	if d%day == 0 && d > 0 {
+		return fmt.Sprintf("%dd", d/day)
+	}
+	text := d.String()
+	for _, zero := range []string{"m0s", "h0m"} {
+		if strings.HasSuffix(text, zero) {
+			text = text[:len(text)-2]
+		}
+	}
+	return text
+}
+
+// expiry reads "2027-01-31", an RFC 3339 time, or a duration from now such as 12h or 30d. "never" clears.
 func expiry(s string, now time.Time) (*timestamppb.Timestamp, error) {
 	if s == "never" {
 		return nil, nil
 	}
-	if d, err := time.ParseDuration(s); err == nil && d > 0 {
+	if d, err := length(s); err == nil && d > 0 {
 		return timestamppb.New(now.Add(d)), nil
 	}
 	for _, layout := range []string{time.RFC3339, time.DateOnly} {
@@ -85,7 +129,7 @@ func expiry(s string, now time.Time) (*timestamppb.Timestamp, error) {
 			return timestamppb.New(t), nil
 		}
 	}
-	return nil, fmt.Errorf("%q is not a date (2027-01-31), a time (RFC 3339), a duration from now (720h) or never", s)
+	return nil, fmt.Errorf("%q is not a date (2027-01-31), a time (RFC 3339), a duration from now (12h, 30d) or never", s)
 }
 
 // named refuses a list that was given and names nothing; all says what to give instead.
@@ -101,6 +145,29 @@ func named(list []string, all string) ([]string, error) {
 	return list, nil
 }
 
+// nothing is the value of a flag for no resource, or none of a kind.
+const nothing = "none"
+
+// reference reads the name of a resource that may be none. An empty value is refused: what belongs to nobody has fewer
+// limits, and "$TENANT" was not set.
+func reference(name string) (string, error) {
+	switch name {
+	case nothing:
+		return "", nil
+	case "":
+		return "", fmt.Errorf("an empty name; give %q to name none", nothing)
+	}
+	return name, nil
+}
+
+// chosen reads a list of which an empty one means all; no name begins with a star.
+func chosen(list []string) ([]string, error) {
+	if len(list) == 1 && list[0] == "*" {
+		return nil, nil
+	}
+	return named(list, "'*' for all")
+}
+
 func optionalDuration(d time.Duration) *durationpb.Duration {
 	if d == 0 {
 		return nil
@@ -110,15 +177,23 @@ func optionalDuration(d time.Duration) *durationpb.Duration {
 
 // secretSource are the three ways to hand over a secret; none of them puts it into the process list.
 type secretSource struct {
-	file  string
-	env   string
-	stdin bool
+	// prefix of the flags' names; empty = secret.
+	prefix string
+	file   string
+	env    string
+	stdin  bool
 }
 
 func (src *secretSource) bind(fs *pflag.FlagSet, what string) {
-	fs.StringVar(&src.file, "secret-file", "", "file that holds "+what)
-	fs.StringVar(&src.env, "secret-env", "", "environment variable that holds "+what)
-	fs.BoolVar(&src.stdin, "secret-stdin", false, "read "+what+" from standard input")
+	file, env, stdin := src.flags()
+	fs.StringVar(&src.file, file, "", "file that holds "+what)
+	fs.StringVar(&src.env, env, "", "environment variable that holds "+what)
+	fs.BoolVar(&src.stdin, stdin, false, "read "+what+" from standard input")
+}
+
+func (src *secretSource) flags() (file, env, stdin string) {
+	p := first(src.prefix, "secret")
+	return p + "-file", p + "-env", p + "-stdin"
 }
 
 func (src *secretSource) given() bool { return src.file != "" || src.env != "" || src.stdin }
@@ -135,7 +210,8 @@ func (src *secretSource) read(s *session) (*resourcev1.Secret, error) {
 	case n == 0:
 		return nil, nil
 	case n > 1:
-		return nil, fmt.Errorf("give only one of --secret-file, --secret-env and --secret-stdin")
+		file, env, stdin := src.flags()
+		return nil, fmt.Errorf("give only one of --%s, --%s and --%s", file, env, stdin)
 	}
 	var raw []byte
 	var from string

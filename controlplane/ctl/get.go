@@ -6,6 +6,7 @@ import (
 	"io"
 
 	"github.com/spf13/cobra"
+	"google.golang.org/protobuf/reflect/protoreflect"
 )
 
 // getCommand writes resources in the declarative form that apply reads.
@@ -15,17 +16,14 @@ func getCommand(s *session) *cobra.Command {
 		Short: "All resources, or those of a kind, in the form that apply reads",
 		Long: `All resources, or those of a kind, in the form that apply reads (-o yaml or json). Settings have a command of their own.
 
-Credentials are never part of it: an account's document says nothing of its secret.`,
+Credentials are never part of it: an account's document says nothing of its secret, nor a notifier's.`,
 		Example: "  fairway get -o yaml > fairway.yaml\n  fairway get channel openai -o yaml",
 		Args:    cobra.MaximumNArgs(2),
 		ValidArgsFunction: func(_ *cobra.Command, args []string, _ string) ([]string, cobra.ShellCompDirective) {
-			var names []string
-			if len(args) == 0 {
-				for _, k := range kinds() {
-					names = append(names, k.name)
-				}
+			if len(args) > 0 {
+				return nil, cobra.ShellCompDirectiveNoFileComp
 			}
-			return names, cobra.ShellCompDirectiveNoFileComp
+			return kindNames(), cobra.ShellCompDirectiveNoFileComp
 		},
 	}
 	c.RunE = func(cmd *cobra.Command, args []string) error {
@@ -76,11 +74,22 @@ func declare(k kind, r resource) map[string]any {
 	md := r.GetMetadata()
 	md.Id, md.Etag, md.CreateTime, md.UpdateTime = "", "", nil, nil
 	m := toPlain(r, false).(map[string]any)
-	delete(m, "secret")
-	delete(m, "proxy_secret")
 	delete(m, "health")
+	dropSecrets(r.ProtoReflect().Descriptor(), m)
 	m["kind"] = k.name
 	return m
+}
+
+// dropSecrets takes out what is shown of credentials, wherever it is.
+func dropSecrets(md protoreflect.MessageDescriptor, plain map[string]any) {
+	for name, v := range plain {
+		fd := md.Fields().ByTextName(name)
+		if isSecret(fd) {
+			delete(plain, name)
+		} else if nested, ok := v.(map[string]any); ok && !fd.IsMap() {
+			dropSecrets(fd.Message(), nested)
+		}
+	}
 }
 
 func writeDocuments(w io.Writer, docs []any) error {

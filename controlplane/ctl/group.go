@@ -19,13 +19,14 @@ func groups() kind {
 		title: "Group",
 		short: "Sets of channels that keys may use",
 		example: `  fairway group create premium --price-ratio 1.2
-  fairway group create chat --strategy lowest_cost --affinity on --hedge --hedge-after 2s --total-timeout 2m`,
-		header: []string{"name", "strategy", "affinity", "hedging", "price ratio", "description"},
+  fairway group create chat --strategy lowest_cost --affinity on --hedge --hedge-after 2s --total-timeout 2m
+  fairway group update default --rpm 6000 --concurrency 200`,
+		header: []string{"name", "strategy", "affinity", "hedging", "price ratio", "limits", "description"},
 		fresh:  func(md *resourcev1.Metadata) resource { return &resourcev1.Group{Metadata: md} },
 		row: typedRow(func(r *resourcev1.Group) []string {
 			return []string{r.GetMetadata().GetName(), orDefault(enumName(r.GetStrategy().Descriptor(), r.GetStrategy().Number())),
 				orDefault(enumName(r.GetAffinity().Descriptor(), r.GetAffinity().Number())), hedging(r.GetHedging()),
-				fmt.Sprintf("%g", float64(r.GetPriceRatioPpm())/1e6), dash(r.GetDescription())}
+				fmt.Sprintf("%g", float64(r.GetPriceRatioPpm())/1e6), limitWords(r.GetLimits()), dash(r.GetDescription())}
 		}),
 		fields: groupFields,
 		offers: completeGroup,
@@ -73,6 +74,7 @@ func groupFields(fs *pflag.FlagSet) fieldReader {
 	fs.StringVar(&priceRatio, "price-ratio", "", "what a price unit costs its keys, such as 1.25")
 	fs.BoolVar(&strict, "strict", false, "refuse what another dialect cannot carry whole, instead of naming what was lost")
 	fs.StringToStringVar(&labels, "label", nil, "name=value")
+	limits := limitFields(fs)
 	return typedFields(func(r *resourcev1.Group, c *changes) {
 		c.on("description", "description", always(func() { r.Description = description }))
 		c.on("strategy", "strategy", func() (err error) {
@@ -96,6 +98,7 @@ func groupFields(fs *pflag.FlagSet) fieldReader {
 		c.on("price-ratio", "price_ratio_ppm", func() (err error) { r.PriceRatioPpm, err = ratio(priceRatio); return err })
 		c.on("strict", "strict", always(func() { r.Strict = strict }))
 		c.on("label", "metadata.labels", always(func() { r.Metadata.Labels = labels }))
+		limits(&r.Limits, c)
 	})
 }
 
@@ -142,7 +145,8 @@ func strategyNames() []string { return enumNames(resourcev1.Strategy(0).Descript
 func affinityNames() []string { return enumNames(resourcev1.Affinity(0).Descriptor()) }
 
 // completeGroup offers the values of a group's flags.
-func completeGroup(c *cobra.Command) {
+func completeGroup(_ *session, c *cobra.Command) {
+	completeLimits(c)
 	for flag, values := range map[string][]string{
 		"strategy": append(strategyNames(), asSettings), "affinity": append(affinityNames(), asSettings), "hedge": {"on", "off"},
 	} {

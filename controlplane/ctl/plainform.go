@@ -150,15 +150,25 @@ func longEnums(md protoreflect.MessageDescriptor, plain map[string]any) (map[str
 		}
 		switch {
 		case fd.Kind() == protoreflect.EnumKind && !fd.IsList():
-			s, ok := v.(string)
-			if !ok {
-				return nil, fmt.Errorf("%s: want one of %s", name, strings.Join(enumNames(fd.Enum()), ", "))
-			}
-			n, err := enumNumber(fd.Enum(), s)
+			n, err := longEnum(fd.Enum(), v)
 			if err != nil {
 				return nil, fmt.Errorf("%s: %w", name, err)
 			}
-			v = int32(n)
+			v = n
+		case fd.Kind() == protoreflect.EnumKind:
+			items, ok := v.([]any)
+			if !ok {
+				break // protojson says what is wrong with it
+			}
+			long := make([]any, 0, len(items))
+			for i, item := range items {
+				n, err := longEnum(fd.Enum(), item)
+				if err != nil {
+					return nil, fmt.Errorf("%s[%d]: %w", name, i, err)
+				}
+				long = append(long, n)
+			}
+			v = long
 		case fd.Message() != nil && fd.IsList():
 			items, ok := v.([]any)
 			if !ok {
@@ -189,6 +199,15 @@ func longEnums(md protoreflect.MessageDescriptor, plain map[string]any) (map[str
 		out[name] = v
 	}
 	return out, nil
+}
+
+func longEnum(ed protoreflect.EnumDescriptor, v any) (int32, error) {
+	s, ok := v.(string)
+	if !ok {
+		return 0, fmt.Errorf("want one of %s", strings.Join(enumNames(ed), ", "))
+	}
+	n, err := enumNumber(ed, s)
+	return int32(n), err
 }
 
 // encodeYAML renders a plain value with its keys in alphabetical order.

@@ -40,7 +40,11 @@ func TestPlainFormRoundTrip(t *testing.T) {
 	}}
 	model := &resourcev1.Model{Metadata: &resourcev1.Metadata{Name: "m"},
 		Prices: &resourcev1.Prices{Input: 1_000_000_000_000_000, CachedInput: proto.Int64(0), Output: 3}}
-	for _, m := range []resource{channel, account, model} {
+	key := &resourcev1.Key{Metadata: &resourcev1.Metadata{Name: "k"}, ExpireAfterFirstUse: durationpb.New(90 * time.Second), Limits: &resourcev1.Limits{
+		Rpm: 1, Fallback: resourcev1.LimitFallback_LIMIT_FALLBACK_OPEN, Budgets: []*resourcev1.Budget{budget(1e9, rolling, 5), budget(1e-9, total, 0)}}}
+	notifier := &resourcev1.Notifier{Metadata: &resourcev1.Metadata{Name: "n"}, Events: []resourcev1.NotificationEvent{1, 4}, BudgetPercents: []uint32{80},
+		Target: &resourcev1.Notifier_Smtp{Smtp: &resourcev1.Smtp{Address: "m:25", To: []string{"a@b.c"}, Plain: true}}}
+	for _, m := range []resource{channel, account, model, key, notifier} {
 		raw, err := json.Marshal(toPlain(m, false))
 		if err != nil {
 			t.Fatal(err)

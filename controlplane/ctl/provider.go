@@ -38,12 +38,12 @@ func providerName(r *resourcev1.Channel) string {
 }
 
 // completeChannel offers the values of flags that take one of a few.
-func completeChannel(c *cobra.Command) {
+func completeChannel(_ *session, c *cobra.Command) {
 	_ = c.RegisterFlagCompletionFunc("provider", cobra.FixedCompletions(providerNames(), cobra.ShellCompDirectiveNoFileComp))
 	_ = c.RegisterFlagCompletionFunc("stream-format", cobra.FixedCompletions([]string{asAsked, "always", "never"}, cobra.ShellCompDirectiveNoFileComp))
 }
 
 // completeAccount is the same for accounts.
-func completeAccount(c *cobra.Command) {
+func completeAccount(_ *session, c *cobra.Command) {
 	_ = c.RegisterFlagCompletionFunc("exchange", cobra.FixedCompletions(append(exchangeNames(), "none"), cobra.ShellCompDirectiveNoFileComp))
 }

@@ -34,7 +34,9 @@ type kind struct {
 	// paths that changed.
 	fields func(fs *pflag.FlagSet) fieldReader
 	// offers registers the completions of those flags; nil = none.
-	offers func(c *cobra.Command)
+	offers func(s *session, c *cobra.Command)
+	// secrets binds the flags of create and update that say where secrets are; nil = none.
+	secrets func(s *session, fs *pflag.FlagSet) fieldReader
 	// create overrides the plain create command; nil = the plain one.
 	create func(s *session, k kind) *cobra.Command
 	// list overrides the plain list command; nil = the plain one.
@@ -51,7 +53,15 @@ type fieldReader func(r resource, fs *pflag.FlagSet) (paths []string, err error)
 
 // kinds in the order in which they can be created: what is referred to comes first.
 func kinds() []kind {
-	return []kind{groups(), models(), channels(), accounts(), keys(), operators()}
+	return []kind{groups(), tenants(), models(), channels(), accounts(), keys(), operators(), notifiers()}
+}
+
+func kindNames() []string {
+	var names []string
+	for _, k := range kinds() {
+		names = append(names, k.name)
+	}
+	return names
 }
 
 // typed lets a kind's functions take their own resource type.
@@ -95,10 +105,7 @@ func createCommand(s *session, k kind) *cobra.Command {
 		Example: k.example,
 		Args:    cobra.ExactArgs(1),
 	}
-	read := k.fields(c.Flags())
-	if k.offers != nil {
-		k.offers(c)
-	}
+	read := s.bindFields(k, c)
 	further := func(resource) error { return nil }
 	if k.further != nil {
 		further = k.further(s, c)
@@ -110,6 +117,9 @@ func createCommand(s *session, k kind) *cobra.Command {
 			return err
 		}
 		if err := further(r); err != nil {
+			return err
+		}
+		if err := freshBudgets(r); err != nil {
 			return err
 		}
 		return s.call(cmd, func(ctx context.Context, c *clients) error {
@@ -220,10 +230,7 @@ func updateCommand(s *session, k kind) *cobra.Command {
 		Args:              cobra.ExactArgs(1),
 		ValidArgsFunction: completeNames(s, k),
 	}
-	read := k.fields(c.Flags())
-	if k.offers != nil {
-		k.offers(c)
-	}
+	read := s.bindFields(k, c)
 	c.Flags().StringVar(&etag, "etag", "", "change only if this is still its etag")
 	s.bindWait(c)
 	c.RunE = func(cmd *cobra.Command, args []string) error {
@@ -236,7 +243,7 @@ func updateCommand(s *session, k kind) *cobra.Command {
 			return fmt.Errorf("nothing to change: give at least one field, see fairway %s update --help", k.name)
 		}
 		return s.call(cmd, func(ctx context.Context, c *clients) error {
-			got, revision, err := c.service(k).update(ctx, r, paths)
+			got, revision, err := changed(ctx, c.service(k), r, paths)
 			if err != nil {
 				return err
 			}
@@ -244,6 +251,34 @@ func updateCommand(s *session, k kind) *cobra.Command {
 		})
 	}
 	return c
+}
+
+// bindFields binds the flags that create and update have alike.
+func (s *session) bindFields(k kind, c *cobra.Command) fieldReader {
+	fields := k.fields(c.Flags())
+	secrets := func(resource, *pflag.FlagSet) ([]string, error) { return nil, nil }
+	if k.secrets != nil {
+		secrets = k.secrets(s, c.Flags())
+	}
+	if k.offers != nil {
+		k.offers(s, c)
+	}
+	return func(r resource, fs *pflag.FlagSet) ([]string, error) {
+		paths, err := fields(r, fs)
+		if err != nil {
+			return nil, err
+		}
+		more, err := secrets(r, fs)
+		return append(paths, more...), err
+	}
+}
+
+// changed sends an update. Budgets are one field, of which flags name parts.
+func changed(ctx context.Context, v service, r resource, paths []string) (resource, int64, error) {
+	if l, ok := r.(limited); ok && slices.Contains(paths, budgetsPath) {
+		return updateWithBudgets(ctx, v, l, paths)
+	}
+	return v.update(ctx, r, paths)
 }
 
 // updated answers an update and waits if told to.
@@ -309,6 +344,27 @@ func completeNames(s *session, k kind) cobra.CompletionFunc {
 			return nil, cobra.ShellCompDirectiveNoFileComp
 		}
 		return all(cmd, nil, prefix)
+	}
+}
+
+// completeName offers the names that exist as the value of a flag, whatever the arguments are.
+func completeName(s *session, k kind) cobra.CompletionFunc {
+	all := completeMore(s, k)
+	return func(cmd *cobra.Command, _ []string, prefix string) ([]string, cobra.ShellCompDirective) {
+		return all(cmd, nil, prefix)
+	}
+}
+
+// completeList offers the names that exist and are not in a list yet that has commas between them.
+func completeList(s *session, k kind) cobra.CompletionFunc {
+	all := completeMore(s, k)
+	return func(cmd *cobra.Command, _ []string, typed string) ([]string, cobra.ShellCompDirective) {
+		cut := strings.LastIndexByte(typed, ',') + 1
+		names, directive := all(cmd, strings.Split(typed[:cut], ","), typed[cut:])
+		for i := range names {
+			names[i] = typed[:cut] + names[i]
+		}
+		return names, directive | cobra.ShellCompDirectiveNoSpace
 	}
 }
 

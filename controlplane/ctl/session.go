@@ -61,6 +61,8 @@ type clients struct {
 	usage       adminv1connect.UsageServiceClient
 	audit       adminv1connect.AuditServiceClient
 	diagnostics adminv1connect.DiagnosticsServiceClient
+	limits      adminv1connect.LimitServiceClient
+	notifiers   adminv1connect.NotifierServiceClient
 }
 
 // connect resolves address and token and returns the services. It does not dial.
@@ -93,6 +95,8 @@ func (s *session) connect() (*clients, error) {
 		usage:       adminv1connect.NewUsageServiceClient(c),
 		audit:       adminv1connect.NewAuditServiceClient(c),
 		diagnostics: adminv1connect.NewDiagnosticsServiceClient(c),
+		limits:      adminv1connect.NewLimitServiceClient(c),
+		notifiers:   adminv1connect.NewNotifierServiceClient(c),
 	}, nil
 }
 

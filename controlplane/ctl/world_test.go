@@ -35,6 +35,10 @@ type world struct {
 	status   *adminv1.GetStatusResponse
 	decision *adminv1.Decision
 	err      error // of the fleet
+	key      *resourcev1.Key
+	races    int // updates of the key that somebody else is ahead of
+	limits   []*adminv1.LimitStatus
+	tested   *adminv1.TestNotifierResponse
 }
 
 const token = "fwop-test"
@@ -47,6 +51,10 @@ func newWorld(t *testing.T) *world {
 	adminv1connect.RegisterSettingsServiceHandler(server, settingsHandler{w: w})
 	adminv1connect.RegisterFleetServiceHandler(server, fleetHandler{w: w})
 	adminv1connect.RegisterDiagnosticsServiceHandler(server, diagnosticsHandler{w: w})
+	adminv1connect.RegisterKeyServiceHandler(server, keyHandler{w: w})
+	adminv1connect.RegisterTenantServiceHandler(server, tenantHandler{w: w})
+	adminv1connect.RegisterNotifierServiceHandler(server, notifierHandler{w: w})
+	adminv1connect.RegisterLimitServiceHandler(server, limitHandler{w: w})
 	mux := http.NewServeMux()
 	connecthttp.Mount(mux, server)
 	srv := httptest.NewServer(http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
@@ -194,6 +202,86 @@ func (h diagnosticsHandler) Explain(_ context.Context, req *adminv1.ExplainReque
 		return nil, connect.Errorf(connect.CodeNotFound, "nobody remembers a request %q", req.GetRequestId())
 	}
 	return &adminv1.ExplainResponse{Decision: h.w.decision}, nil
+}
+
+type keyHandler struct {
+	adminv1connect.UnimplementedKeyServiceHandler
+	w *world
+}
+
+func (h keyHandler) GetKey(_ context.Context, req *adminv1.GetKeyRequest) (*adminv1.GetKeyResponse, error) {
+	if req.GetName() != h.w.key.GetMetadata().GetName() {
+		return nil, connect.Errorf(connect.CodeNotFound, "there is no key %q", req.GetName())
+	}
+	return &adminv1.GetKeyResponse{Key: h.w.key}, nil
+}
+
+func (h keyHandler) CreateKey(_ context.Context, req *adminv1.CreateKeyRequest) (*adminv1.CreateKeyResponse, error) {
+	h.w.note(req)
+	return &adminv1.CreateKeyResponse{Key: req.GetKey(), Secret: "sk-fw-shown-once", Revision: 3}, nil
+}
+
+func (h keyHandler) UpdateKey(_ context.Context, req *adminv1.UpdateKeyRequest) (*adminv1.UpdateKeyResponse, error) {
+	h.w.note(req)
+	if md := h.w.key.GetMetadata(); h.w.races > 0 {
+		h.w.races--
+		md.Etag += "0"
+	}
+	if have := h.w.key.GetMetadata().GetEtag(); req.GetKey().GetMetadata().GetEtag() != "" && req.GetKey().GetMetadata().GetEtag() != have {
+		return nil, connect.Errorf(connect.CodeFailedPrecondition, "the etag is %s", have)
+	}
+	return &adminv1.UpdateKeyResponse{Key: req.GetKey(), Revision: 4}, nil
+}
+
+type tenantHandler struct {
+	adminv1connect.UnimplementedTenantServiceHandler
+	w *world
+}
+
+func (h tenantHandler) CreateTenant(_ context.Context, req *adminv1.CreateTenantRequest) (*adminv1.CreateTenantResponse, error) {
+	h.w.note(req)
+	return &adminv1.CreateTenantResponse{Tenant: req.GetTenant(), Revision: 5}, nil
+}
+
+func (h tenantHandler) ListTenants(context.Context, *adminv1.ListTenantsRequest) (*adminv1.ListTenantsResponse, error) {
+	return &adminv1.ListTenantsResponse{Tenants: []*resourcev1.Tenant{
+		{Metadata: &resourcev1.Metadata{Name: "acme"}, Description: "a customer", Groups: []string{"default", "premium"},
+			Limits: &resourcev1.Limits{Budgets: []*resourcev1.Budget{{AmountNanoUsd: 100e9, Window: resourcev1.BudgetWindow_BUDGET_WINDOW_MONTH}}}},
+		{Metadata: &resourcev1.Metadata{Name: "acme-alice"}, Parent: "acme", Disabled: true},
+	}}, nil
+}
+
+type notifierHandler struct {
+	adminv1connect.UnimplementedNotifierServiceHandler
+	w *world
+}
+
+func (h notifierHandler) CreateNotifier(_ context.Context, req *adminv1.CreateNotifierRequest) (*adminv1.CreateNotifierResponse, error) {
+	h.w.note(req)
+	return &adminv1.CreateNotifierResponse{Notifier: req.GetNotifier(), Revision: 6}, nil
+}
+
+func (h notifierHandler) UpdateNotifier(_ context.Context, req *adminv1.UpdateNotifierRequest) (*adminv1.UpdateNotifierResponse, error) {
+	h.w.note(req)
+	return &adminv1.UpdateNotifierResponse{Notifier: req.GetNotifier(), Revision: 7}, nil
+}
+
+func (h notifierHandler) TestNotifier(_ context.Context, req *adminv1.TestNotifierRequest) (*adminv1.TestNotifierResponse, error) {
+	h.w.note(req)
+	return h.w.tested, nil
+}
+
+type limitHandler struct {
+	adminv1connect.UnimplementedLimitServiceHandler
+	w *world
+}
+
+func (h limitHandler) GetLimits(_ context.Context, req *adminv1.GetLimitsRequest) (*adminv1.GetLimitsResponse, error) {
+	h.w.note(req)
+	if h.w.err != nil {
+		return nil, h.w.err
+	}
+	return &adminv1.GetLimitsResponse{Limits: h.w.limits}, nil
 }
 
 // noon is when everything happens.

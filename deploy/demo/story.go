@@ -243,7 +243,7 @@ func (s *story) await(to any, check func() error, args ...string) error {
 // counted.
 func (s *story) books() error {
 	s.chapter("The books")
-	args := []string{"usage", "query", "--group-by", "key,model,account"}
+	args := []string{"usage", "query", "--by", "key,model,account"}
 	var got struct {
 		Total struct {
 			Requests     int64 `json:"requests"`
@@ -296,7 +296,7 @@ func (s *story) farewell() {
 
   export FAIRWAY_SERVER=http://%s FAIRWAY_DATA_DIR=%s
   fairway channel list
-  fairway usage query --group-by account
+  fairway usage query --by account
 
   ctrl-c ends it and removes everything.`,
 		s.at.data.Proxy, s.at.control.Admin, s.at.data.Ops, s.at.control.Ops, s.at.data.Proxy, s.key, demoModel, s.at.control.Admin, s.at.dir)
