@@ -88,6 +88,8 @@ var labels = map[string]words{
 	"fairway_build_failures_total.kind": {words: "a kind of resource", most: 16},
 	"method":                            {words: "a method of exchange, such as `aws_role`, `entra`, `google_service_account`, `oauth_refresh`", most: 8},
 	"fairway_credential_exchanges_total.result": oneOf("ok", "refused", "failed"),
+	"fairway_notifications_total.target":        oneOf("webhook", "slack", "smtp"),
+	"fairway_notifications_total.result":        oneOf("sent", "failed", "dropped"),
 
 	"fairway_tls_certificate_expiry_timestamp_seconds.name": {words: "a name that a certificate is for", limit: "the names in the certificate files"},
 }

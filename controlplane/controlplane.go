@@ -52,6 +52,8 @@ type Config struct {
 	// TokenAllowCIDRs are the ranges that token endpoints, where credentials are exchanged, may be in although they are not
 	// public.
 	TokenAllowCIDRs []string
+	// NotifyAllowCIDRs are the ranges that notifiers' webhooks and mail servers may be in although they are not public.
+	NotifyAllowCIDRs []string
 
 	// UsageHourlyDays is how many days usage is kept by hour, at least 40; 0 = 90. UsageDailyDays is how many it is kept by
 	// day, from the usage on; 0 = 1095.
@@ -158,7 +160,10 @@ func (c Config) Check() error {
 			bad("FAIRWAY_KEK: %w", err)
 		}
 	}
-	if _, err := prefixes(c.TokenAllowCIDRs); err != nil {
+	if _, err := prefixes("token-allow-cidr", c.TokenAllowCIDRs); err != nil {
+		problems = append(problems, err)
+	}
+	if _, err := prefixes("notify-allow-cidr", c.NotifyAllowCIDRs); err != nil {
 		problems = append(problems, err)
 	}
 	hourly, daily := cmp.Or(c.UsageHourlyDays, defaultHourlyDays), cmp.Or(c.UsageDailyDays, defaultDailyDays)
@@ -197,13 +202,13 @@ func (c Config) Check() error {
 }
 
 // prefixes reads --token-allow-cidr.
-func prefixes(texts []string) ([]netip.Prefix, error) {
+func prefixes(option string, texts []string) ([]netip.Prefix, error) {
 	var out []netip.Prefix
 	var problems []error
 	for _, text := range texts {
 		p, err := netip.ParsePrefix(text)
 		if err != nil {
-			problems = append(problems, fmt.Errorf("--token-allow-cidr %q: want a range such as 10.0.0.0/8", text))
+			problems = append(problems, fmt.Errorf("--%s %q: want a range such as 10.0.0.0/8", option, text))
 			continue
 		}
 		out = append(out, p.Masked())

@@ -19,6 +19,7 @@ func (c *Config) Flags(fs *pflag.FlagSet) {
 	fs.StringVar(&c.KEKFile, "kek-file", "", "key-encryption key, base64 of 32 bytes; created when absent (default <data-dir>/kek; env FAIRWAY_KEK holds the key itself)")
 	fs.StringVar(&c.OpsTokenFile, "ops-token-file", "", "file with the bearer token that /metrics wants; needed beyond loopback")
 	fs.StringSliceVar(&c.TokenAllowCIDRs, "token-allow-cidr", nil, "ranges that token endpoints may be in although they are private or special")
+	fs.StringSliceVar(&c.NotifyAllowCIDRs, "notify-allow-cidr", nil, "ranges that webhooks and mail servers of notifiers may be in although they are private or special")
 	fs.IntVar(&c.UsageHourlyDays, "usage-hourly-days", defaultHourlyDays, "how many days usage is kept by hour; then it is summed up by day; at least 40")
 	fs.IntVar(&c.UsageDailyDays, "usage-daily-days", defaultDailyDays, "how many days usage is kept at all")
 	fs.DurationVar(&c.UsageQueryTimeout, "usage-query-timeout", 20*time.Second, "how long one query of usage may take")

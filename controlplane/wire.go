@@ -24,6 +24,7 @@ import (
 	"fairway/controlplane/internal/health"
 	"fairway/controlplane/internal/ledger"
 	"fairway/controlplane/internal/model"
+	"fairway/controlplane/internal/notify"
 	"fairway/controlplane/internal/prices"
 	"fairway/controlplane/internal/publish"
 	"fairway/controlplane/internal/store"
@@ -34,7 +35,8 @@ import (
 	"fairway/pkg/version"
 )
 
-// booksRole is what the leader leads: whoever has it keeps the books, exchanges credentials and decides about health.
+// booksRole is what the leader leads: whoever has it keeps the books, exchanges credentials, decides about health
+// and tells notifiers.
 const booksRole = "books"
 
 // system is who acts when Fairway itself does.
@@ -53,6 +55,7 @@ type rooms struct {
 	authority *enroll.Authority
 	ledger    *ledger.Ledger
 	exchanger *credential.Exchanger
+	notify    *notify.Notify
 	health    *health.Health
 	publisher *publish.Publisher
 	admin     *admin.Service
@@ -94,14 +97,19 @@ func (c Config) wire(ctx context.Context, st *store.Store, ls *listeners, regist
 		return nil, err
 	}
 	r.tokens = enroll.NewTokens(r.authority, st, func(a store.Actor) string { return a.Operator }, c.Log.With("room", "enroll"))
+	allowNotify, err := prefixes("notify-allow-cidr", c.NotifyAllowCIDRs)
+	if err != nil {
+		return nil, err
+	}
+	r.notify = notify.New(st, keyring, notify.Options{Allow: allowNotify, Log: c.Log.With("room", "notify"), Registry: registry})
 	r.ledger = ledger.New(st, ledger.Options{
 		Log: c.Log.With("room", "ledger"), Registry: registry,
 		Leader: leaderAddress(st),
-		Name:   nameIn(st), Find: findIn(st), Group: groupIn(st),
+		Name:   nameIn(st), Find: findIn(st), Group: groupIn(st), OnUnpriced: r.notify.Unpriced,
 		HourlyFor: days(c.UsageHourlyDays), DailyFor: days(c.UsageDailyDays),
 		QueryTimeout: c.UsageQueryTimeout, SlowQuery: c.SlowUsageQuery,
 	})
-	allow, err := prefixes(c.TokenAllowCIDRs)
+	allow, err := prefixes("token-allow-cidr", c.TokenAllowCIDRs)
 	if err != nil {
 		return nil, err
 	}
@@ -128,7 +136,7 @@ func (c Config) wire(ctx context.Context, st *store.Store, ls *listeners, regist
 	}
 	if r.admin, err = admin.New(admin.Deps{
 		Store: st, Keyring: keyring, Pepper: pepper, Fleet: r.publisher, Usage: r.ledger, Tokens: r.tokens, Prober: prober{r.publisher},
-		Health: r.publisher, Lookups: r.publisher,
+		Health: r.publisher, Lookups: r.publisher, Notifiers: r.notify,
 		Prices: &adminv1.GetBuiltInPricesResponse{Models: table.Models, PriceVersion: table.Version, AsOf: table.AsOf, Digest: table.Digest},
 		Log:    c.Log.With("room", "admin"),
 	}); err != nil {
@@ -244,6 +252,7 @@ func (r *rooms) observe(next *model.State, changes []model.Change) {
 	r.publisher.Observe(next, changes)
 	r.exchanger.Observe(changes)
 	r.health.Observe(next, changes)
+	r.notify.Observe(next, changes)
 }
 
 // lead does what only the leader does, until ctx ends.
@@ -252,6 +261,7 @@ func (r *rooms) lead(ctx context.Context, f store.Fence) error {
 	g.Go(func() error { return r.ledger.Lead(ctx, f) })
 	g.Go(func() error { return r.exchanger.Lead(ctx, f) })
 	g.Go(func() error { return r.health.Lead(ctx, f) })
+	g.Go(func() error { return r.notify.Lead(ctx, f) })
 	return g.Wait()
 }
 

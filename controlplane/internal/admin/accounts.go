@@ -26,7 +26,7 @@ func (s accountService) CreateAccount(ctx context.Context, req *adminv1.CreateAc
 }
 
 func (s accountService) GetAccount(ctx context.Context, req *adminv1.GetAccountRequest) (*adminv1.GetAccountResponse, error) {
-	r, err := get[*resourcev1.Account](s.Service, model.KindAccount, req.GetName())
+	r, err := get[*resourcev1.Account](ctx, s.Service, model.KindAccount, req.GetName())
 	if err != nil {
 		return nil, err
 	}

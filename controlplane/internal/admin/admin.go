@@ -91,6 +91,8 @@ type Deps struct {
 	Health Health
 	// Lookups finds single requests; without one they cannot be explained.
 	Lookups Lookups
+	// Notifiers tests notifiers; without one TestNotifier is not implemented.
+	Notifiers Notifiers
 	// Limits knows where limits stand; without one nobody learns it.
 	Limits Limits
 	// Prices are the built-in ones; nil = none.
@@ -112,6 +114,7 @@ type Service struct {
 	views        *views
 	lookups      Lookups
 	limits       Limits
+	notifiers    Notifiers
 	prices       *adminv1.GetBuiltInPricesResponse
 	log          *slog.Logger
 	now          func() time.Time
@@ -135,7 +138,7 @@ func New(d Deps) (*Service, error) {
 	}
 	s := &Service{
 		store: d.Store, sealer: d.Keyring, hasher: clientkey.NewHasher(d.Pepper),
-		fleet: d.Fleet, usage: d.Usage, tokens: d.Tokens, prober: d.Prober, lookups: d.Lookups, limits: d.Limits, prices: d.Prices,
+		fleet: d.Fleet, usage: d.Usage, tokens: d.Tokens, prober: d.Prober, lookups: d.Lookups, limits: d.Limits, notifiers: d.Notifiers, prices: d.Prices,
 		log: d.Log, now: d.Now, interceptors: d.Interceptors,
 		auth:      operator.NewAuthenticator(d.Store, operator.Procedures()),
 		validator: validator, filters: filters,

@@ -54,8 +54,8 @@ func (s channelService) CreateChannel(ctx context.Context, req *adminv1.CreateCh
 	return &adminv1.CreateChannelResponse{Channel: channel, Accounts: accounts, Revision: revision}, nil
 }
 
-func (s channelService) GetChannel(_ context.Context, req *adminv1.GetChannelRequest) (*adminv1.GetChannelResponse, error) {
-	r, err := get[*resourcev1.Channel](s.Service, model.KindChannel, req.GetName())
+func (s channelService) GetChannel(ctx context.Context, req *adminv1.GetChannelRequest) (*adminv1.GetChannelResponse, error) {
+	r, err := get[*resourcev1.Channel](ctx, s.Service, model.KindChannel, req.GetName())
 	if err != nil {
 		return nil, err
 	}

@@ -63,10 +63,12 @@ func (t trait) why() string {
 	}
 }
 
-// mixed says that a message has fields of more than the plain kind, so that it is never taken over as a whole.
+// mixed says that a message has fields of more than the plain kind, at any depth, so that it is never taken over as a
+// whole.
 func mixed(md protoreflect.MessageDescriptor) bool {
 	for i := range md.Fields().Len() {
-		if traitOf(md.Fields().Get(i)) != plain {
+		fd := md.Fields().Get(i)
+		if traitOf(fd) != plain || !leaf(fd) && mixed(fd.Message()) {
 			return true
 		}
 	}

@@ -22,8 +22,8 @@ func (s groupService) CreateGroup(ctx context.Context, req *adminv1.CreateGroupR
 	return &adminv1.CreateGroupResponse{Group: r, Revision: revision}, nil
 }
 
-func (s groupService) GetGroup(_ context.Context, req *adminv1.GetGroupRequest) (*adminv1.GetGroupResponse, error) {
-	r, err := get[*resourcev1.Group](s.Service, model.KindGroup, req.GetName())
+func (s groupService) GetGroup(ctx context.Context, req *adminv1.GetGroupRequest) (*adminv1.GetGroupResponse, error) {
+	r, err := get[*resourcev1.Group](ctx, s.Service, model.KindGroup, req.GetName())
 	if err != nil {
 		return nil, err
 	}

@@ -53,7 +53,7 @@ func (s *Service) Server() *connect.Server {
 	adminv1connect.RegisterKeyServiceHandler(server, keyService{s})
 	adminv1connect.RegisterLimitServiceHandler(server, limitService{s})
 	adminv1connect.RegisterModelServiceHandler(server, modelService{s})
-	adminv1connect.RegisterNotifierServiceHandler(server, adminv1connect.UnimplementedNotifierServiceHandler{})
+	adminv1connect.RegisterNotifierServiceHandler(server, notifierService{s})
 	adminv1connect.RegisterOperatorServiceHandler(server, operatorService{s})
 	adminv1connect.RegisterSettingsServiceHandler(server, settingsService{s})
 	adminv1connect.RegisterTenantServiceHandler(server, tenantService{s})

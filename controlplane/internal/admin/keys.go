@@ -28,8 +28,8 @@ func (s keyService) CreateKey(ctx context.Context, req *adminv1.CreateKeyRequest
 	return &adminv1.CreateKeyResponse{Key: r, Revision: revision, Secret: shown.Reveal()}, nil
 }
 
-func (s keyService) GetKey(_ context.Context, req *adminv1.GetKeyRequest) (*adminv1.GetKeyResponse, error) {
-	r, err := get[*resourcev1.Key](s.Service, model.KindKey, req.GetName())
+func (s keyService) GetKey(ctx context.Context, req *adminv1.GetKeyRequest) (*adminv1.GetKeyResponse, error) {
+	r, err := get[*resourcev1.Key](ctx, s.Service, model.KindKey, req.GetName())
 	if err != nil {
 		return nil, err
 	}

@@ -35,7 +35,8 @@ func (s limitService) GetLimits(ctx context.Context, req *adminv1.GetLimitsReque
 		return nil, err
 	}
 	kind := model.Kind(req.GetScope()) // the scopes are called as the kinds are
-	r, ok := st.Find(kind, req.GetName())
+	sc := scopeFor(ctx)
+	r, ok := sc.find(st, kind, req.GetName())
 	if !ok {
 		return nil, missing(kind, req.GetName())
 	}
@@ -46,7 +47,7 @@ func (s limitService) GetLimits(ctx context.Context, req *adminv1.GetLimitsReque
 	res := &adminv1.GetLimitsResponse{}
 	for _, r := range above {
 		l, ok := r.(limited)
-		if !ok || !model.Limited(l.GetLimits()) {
+		if !ok || !sc.sees(st, r) || !model.Limited(l.GetLimits()) {
 			continue
 		}
 		limits, err := s.limitsOf(ctx, l)

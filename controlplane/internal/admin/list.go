@@ -77,6 +77,10 @@ func list[R model.Resource](ctx context.Context, s *Service, kind model.Kind, re
 	if dress != nil && computed(req) {
 		q.dress = dress
 	}
+	if sc := scopeFor(ctx); sc.tenant != "" {
+		q.dress = sc.shown
+		q.sees = func(r model.Resource) bool { return sc.sees(st, r) }
+	}
 	found, total, err := search(ctx, st, q)
 	if err != nil {
 		return page[R]{}, err
@@ -130,6 +134,8 @@ type query struct {
 	order  order
 	after  *position // nil = from the start
 	size   int
+	// sees says whether a resource is in the caller's scope; nil = all are. What is not is neither filtered nor counted.
+	sees func(model.Resource) bool
 	// dress makes a resource what is filtered, ordered and shown; nil = it is as it is stored.
 	dress func(model.Resource) (model.Resource, error)
 }
@@ -141,7 +147,7 @@ type match struct {
 
 // search returns the first matches in order and counts all of them.
 func search(ctx context.Context, st *model.State, q query) ([]match, int, error) {
-	if q.filter == nil && q.order.text == byName {
+	if q.filter == nil && q.order.text == byName && q.sees == nil {
 		return seek(st, q), st.Len(q.kind), nil
 	}
 	ctx, cancel := context.WithTimeoutCause(ctx, filterTime, errFilterTime)
@@ -155,6 +161,9 @@ func search(ctx context.Context, st *model.State, q query) ([]match, int, error)
 	for r := range st.All(q.kind) {
 		if seen++; seen%checkEvery == 0 && ctx.Err() != nil {
 			return nil, 0, tooSlow(ctx)
+		}
+		if q.sees != nil && !q.sees(r) {
+			continue
 		}
 		if q.dress != nil {
 			var err error

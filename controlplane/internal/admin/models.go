@@ -24,8 +24,8 @@ func (s modelService) CreateModel(ctx context.Context, req *adminv1.CreateModelR
 	return &adminv1.CreateModelResponse{Model: r, Revision: revision}, nil
 }
 
-func (s modelService) GetModel(_ context.Context, req *adminv1.GetModelRequest) (*adminv1.GetModelResponse, error) {
-	r, err := get[*resourcev1.Model](s.Service, model.KindModel, req.GetName())
+func (s modelService) GetModel(ctx context.Context, req *adminv1.GetModelRequest) (*adminv1.GetModelResponse, error) {
+	r, err := get[*resourcev1.Model](ctx, s.Service, model.KindModel, req.GetName())
 	if err != nil {
 		return nil, err
 	}

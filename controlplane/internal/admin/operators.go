@@ -38,8 +38,8 @@ func (s operatorService) CreateOperator(ctx context.Context, req *adminv1.Create
 	return &adminv1.CreateOperatorResponse{Operator: r, Revision: revision, Token: token.Reveal()}, nil
 }
 
-func (s operatorService) GetOperator(_ context.Context, req *adminv1.GetOperatorRequest) (*adminv1.GetOperatorResponse, error) {
-	r, err := get[*resourcev1.Operator](s.Service, model.KindOperator, req.GetName())
+func (s operatorService) GetOperator(ctx context.Context, req *adminv1.GetOperatorRequest) (*adminv1.GetOperatorResponse, error) {
+	r, err := get[*resourcev1.Operator](ctx, s.Service, model.KindOperator, req.GetName())
 	if err != nil {
 		return nil, err
 	}

@@ -48,7 +48,7 @@ func (s diagnosticsService) TestChannel(ctx context.Context, req *adminv1.TestCh
 	if err != nil {
 		return nil, err
 	}
-	channel, err := get[*resourcev1.Channel](s.Service, model.KindChannel, req.GetChannel())
+	channel, err := get[*resourcev1.Channel](ctx, s.Service, model.KindChannel, req.GetChannel())
 	if err != nil {
 		return nil, err
 	}

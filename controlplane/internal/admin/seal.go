@@ -2,6 +2,8 @@ package admin
 
 import (
 	"crypto/subtle"
+	"fmt"
+	"net/url"
 	"strings"
 
 	"google.golang.org/protobuf/proto"
@@ -22,12 +24,15 @@ type Sealer interface {
 // checkSecrets looks at what only this moment sees: values in the clear. A secret that stays as it is stored is opened,
 // because what it is used for may have changed.
 func checkSecrets(s Sealer, prefix string, r model.Resource) error {
+	refuse := func(field, why string) error {
+		return fault.New(fault.Invalid, "%s: %s", prefix+field, why).WithParam(prefix + field)
+	}
+	if n, ok := r.(*resourcev1.Notifier); ok {
+		return checkNotifierSecrets(n, refuse)
+	}
 	a, ok := r.(*resourcev1.Account)
 	if !ok {
 		return nil
-	}
-	refuse := func(field, why string) error {
-		return fault.New(fault.Invalid, "%s: %s", prefix+field, why).WithParam(prefix + field)
 	}
 	if v := a.GetProxySecret().GetValue(); v != "" && !strings.Contains(v, ":") {
 		return refuse(".proxy_secret.value", "must be user:password")
@@ -54,19 +59,41 @@ func checkSecrets(s Sealer, prefix string, r model.Resource) error {
 	return nil
 }
 
+// minSignature is how long a webhook's secret is at least: a shorter one is found by trying.
+const minSignature = 16
+
+func checkNotifierSecrets(n *resourcev1.Notifier, refuse func(field, why string) error) error {
+	if v := n.GetWebhook().GetSecret().GetValue(); v != "" && len(v) < minSignature {
+		return refuse(".webhook.secret.value", fmt.Sprintf("has fewer than %d characters", minSignature))
+	}
+	if v := n.GetSlack().GetUrl().GetValue(); v != "" {
+		u, err := url.Parse(v)
+		if err != nil || (u.Scheme != "http" && u.Scheme != "https") || u.Hostname() == "" || u.User != nil {
+			return refuse(".slack.url.value", "is not a URL of http or https")
+		}
+	}
+	return nil
+}
+
 // seal replaces, in r, the value of every Secret by its sealed form and its fingerprint. A value that is the stored one
 // already keeps the stored form, so that applying the same file twice changes nothing. r must have its id.
 func seal(s Sealer, r model.Resource) error {
-	m := r.ProtoReflect()
-	kind, id := string(model.KindOf(r)), r.GetMetadata().GetId()
+	return sealIn(s, r.ProtoReflect(), string(model.KindOf(r)), r.GetMetadata().GetId(), "")
+}
+
+// sealIn seals what m holds, at any depth; a secret's place is its path.
+func sealIn(s Sealer, m protoreflect.Message, kind, id, prefix string) error {
 	fields := m.Descriptor().Fields()
 	for i := range fields.Len() {
 		fd := fields.Get(i)
-		if leaf(fd) || fd.Message().FullName() != secretMessage || !m.Has(fd) {
+		if leaf(fd) || !m.Has(fd) {
 			continue
 		}
 		sec, ok := m.Get(fd).Message().Interface().(*resourcev1.Secret)
 		if !ok {
+			if err := sealIn(s, m.Get(fd).Message(), kind, id, prefix+string(fd.Name())+"."); err != nil {
+				return err
+			}
 			continue
 		}
 		if sec.GetValue() == "" {
@@ -75,7 +102,7 @@ func seal(s Sealer, r model.Resource) error {
 			}
 			continue
 		}
-		sealed, err := sealOne(s, sec, kind, id, string(fd.Name()))
+		sealed, err := sealOne(s, sec, kind, id, prefix+string(fd.Name()))
 		if err != nil {
 			return err
 		}

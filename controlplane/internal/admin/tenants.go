@@ -22,8 +22,8 @@ func (s tenantService) CreateTenant(ctx context.Context, req *adminv1.CreateTena
 	return &adminv1.CreateTenantResponse{Tenant: r, Revision: revision}, nil
 }
 
-func (s tenantService) GetTenant(_ context.Context, req *adminv1.GetTenantRequest) (*adminv1.GetTenantResponse, error) {
-	r, err := get[*resourcev1.Tenant](s.Service, model.KindTenant, req.GetName())
+func (s tenantService) GetTenant(ctx context.Context, req *adminv1.GetTenantRequest) (*adminv1.GetTenantResponse, error) {
+	r, err := get[*resourcev1.Tenant](ctx, s.Service, model.KindTenant, req.GetName())
 	if err != nil {
 		return nil, err
 	}

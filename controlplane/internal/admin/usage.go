@@ -16,6 +16,13 @@ func (s usageService) QueryUsage(ctx context.Context, req *adminv1.QueryUsageReq
 	if t := req.GetEndTime(); t != nil && t.CheckValid() != nil {
 		return nil, badTime("end_time")
 	}
+	st, err := s.state()
+	if err != nil {
+		return nil, err
+	}
+	if req, err = scopeFor(ctx).narrow(st, req); err != nil {
+		return nil, err
+	}
 	return s.usage.Query(ctx, req)
 }
 

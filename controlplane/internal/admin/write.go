@@ -47,16 +47,20 @@ func (s *Service) state() (*model.State, error) {
 	return nil, fault.New(fault.Unavailable, "the state is not loaded yet").WithRetryAfter(time.Second)
 }
 
-// get finds a resource by name or id.
-func get[R model.Resource](s *Service, kind model.Kind, nameOrID string) (R, error) {
+// get finds a resource of the caller's scope by name or id.
+func get[R model.Resource](ctx context.Context, s *Service, kind model.Kind, nameOrID string) (R, error) {
 	var none R
 	st, err := s.state()
 	if err != nil {
 		return none, err
 	}
-	r, ok := st.Find(kind, nameOrID)
+	sc := scopeFor(ctx)
+	r, ok := sc.find(st, kind, nameOrID)
 	if !ok {
 		return none, missing(kind, nameOrID)
+	}
+	if r, err = sc.shown(r); err != nil {
+		return none, err
 	}
 	return as[R](r)
 }
@@ -134,7 +138,11 @@ func (s *Service) create(ctx context.Context, rs []model.Resource, prefixes []st
 		return 0, err
 	}
 	var w store.Write
+	sc := scopeFor(ctx)
 	for i, r := range rs {
+		if err := sc.admit(st, r); err != nil {
+			return 0, err
+		}
 		if err := s.finish(st, r, prefixes[i]); err != nil {
 			return 0, err
 		}
@@ -145,7 +153,7 @@ func (s *Service) create(ctx context.Context, rs []model.Resource, prefixes []st
 	return s.commit(ctx, w)
 }
 
-// current is the stored form of a resource now, not this replica's copy of it.
+// current is the stored form of a resource of the caller's scope now, not this replica's copy of it.
 func (s *Service) current(ctx context.Context, kind model.Kind, nameOrID string) (model.Resource, error) {
 	st, err := s.state()
 	if err != nil {
@@ -156,7 +164,7 @@ func (s *Service) current(ctx context.Context, kind model.Kind, nameOrID string)
 		return nil, missing(kind, nameOrID)
 	}
 	r, err := s.store.Read(ctx, kind, known.GetMetadata().GetId())
-	if fault.KindOf(err) == fault.NotFound {
+	if fault.KindOf(err) == fault.NotFound || err == nil && !scopeFor(ctx).sees(st, r) {
 		return nil, missing(kind, nameOrID)
 	}
 	return r, err
@@ -240,6 +248,7 @@ func (s *Service) update(
 		return nil, 0, err
 	}
 	received(in)
+	sc := scopeFor(ctx)
 	err = s.rounds(ctx, func() error {
 		before, err := s.current(ctx, kind, name)
 		if err != nil {
@@ -254,6 +263,9 @@ func (s *Service) update(
 		}
 		st, err := s.state()
 		if err != nil {
+			return err
+		}
+		if err := sc.change(st, before, after, in, mask); err != nil {
 			return err
 		}
 		if err := s.finish(st, after, string(kind)); err != nil {
@@ -279,7 +291,8 @@ func (s *Service) update(
 	if err != nil {
 		return nil, 0, err
 	}
-	return after, revision, nil
+	after, err = sc.shown(after)
+	return after, revision, err
 }
 
 // merge returns before with the fields taken over from in.

@@ -23,7 +23,7 @@ type endpointClient struct{ http *http.Client }
 
 // client returns one that goes the account's way: through its proxy if it has one, so that the provider sees one address.
 func (e *Exchanger) client(a *resourcev1.Account, s secrets) (*endpointClient, error) {
-	dialer := &net.Dialer{Timeout: 10 * time.Second, Control: e.guard.control}
+	dialer := &net.Dialer{Timeout: 10 * time.Second, Control: e.guard.Control}
 	transport := &http.Transport{
 		DialContext: dialer.DialContext, TLSClientConfig: e.tls.Clone(), TLSHandshakeTimeout: 10 * time.Second,
 		DisableKeepAlives: true, DisableCompression: true, MaxResponseHeaderBytes: maxAnswer, ForceAttemptHTTP2: true,

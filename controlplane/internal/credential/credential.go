@@ -23,6 +23,7 @@ import (
 
 	"fairway/controlplane/internal/model"
 	"fairway/controlplane/internal/store"
+	"fairway/pkg/egress"
 	"fairway/pkg/fault"
 	resourcev1 "fairway/pkg/gen/fairway/resource/v1"
 )
@@ -73,7 +74,7 @@ const (
 type Exchanger struct {
 	store   Store
 	sealer  Sealer
-	guard   guard
+	guard   egress.Guard
 	tls     *tls.Config
 	now     func() time.Time
 	log     *slog.Logger
@@ -88,7 +89,7 @@ type Exchanger struct {
 // New returns an exchanger; it does nothing before Lead.
 func New(s Store, sealer Sealer, o Options) *Exchanger {
 	e := &Exchanger{
-		store: s, sealer: sealer, guard: newGuard(o.Allow), tls: o.TLS, now: o.Now, log: o.Log, changed: make(chan struct{}, 1),
+		store: s, sealer: sealer, guard: egress.New(o.Allow, "--token-allow-cidr"), tls: o.TLS, now: o.Now, log: o.Log, changed: make(chan struct{}, 1),
 		lookEvery: lookEvery, firstPause: 2 * time.Second, settle: graceTime,
 	}
 	if e.now == nil {

@@ -18,6 +18,7 @@ import (
 	"google.golang.org/protobuf/testing/protocmp"
 
 	"fairway/controlplane/internal/store"
+	"fairway/pkg/egress"
 	"fairway/pkg/fault"
 	resourcev1 "fairway/pkg/gen/fairway/resource/v1"
 	syncv1 "fairway/pkg/gen/fairway/sync/v1"
@@ -375,8 +376,8 @@ func TestWhereCredentialsGo(t *testing.T) {
 	for name, url := range map[string]string{
 		"a private address": w.endpoint.url + "/entra", "by name": strings.Replace(w.endpoint.url, "127.0.0.1", "localhost", 1) + "/entra",
 	} {
-		if err := ask(strict, url, nil); !errors.Is(err, errAddress) {
-			t.Errorf("%s: error = %v, want %v", name, err, errAddress)
+		if err := ask(strict, url, nil); !errors.Is(err, egress.ErrRefused) {
+			t.Errorf("%s: error = %v, want %v", name, err, egress.ErrRefused)
 		}
 	}
 	before := w.endpoint.count("e")

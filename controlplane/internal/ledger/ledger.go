@@ -84,6 +84,9 @@ type Options struct {
 	// Group returns the id of a key's group, for proxies that do not tell; nil or false = not known.
 	Group func(keyID string) (groupID string, ok bool)
 
+	// OnUnpriced hears of each record on the books whose model has no price; it must not block. nil = nobody does.
+	OnUnpriced func(modelName, keyID string)
+
 	HourlyFor    time.Duration // how long usage is kept by hour, at least MinHourly; 0 = 90 days
 	DailyFor     time.Duration // how long by day, from the usage on, at least HourlyFor; 0 = 3 years of 365 days
 	QueryTimeout time.Duration // of one query; 0 = 20s
@@ -130,6 +133,9 @@ func (o Options) complete() Options {
 	}
 	if o.Group == nil {
 		o.Group = func(string) (string, bool) { return "", false }
+	}
+	if o.OnUnpriced == nil {
+		o.OnUnpriced = func(string, string) {}
 	}
 	or := func(d *time.Duration, otherwise time.Duration) {
 		if *d <= 0 {

@@ -43,6 +43,8 @@ func Check(s *State, r Resource) error {
 		return checkKey(s, r)
 	case *resourcev1.Operator:
 		return checkOperator(s, r)
+	case *resourcev1.Notifier:
+		return checkNotifier(r)
 	case *resourcev1.Model:
 		return checkPrices(r)
 	default:

@@ -24,6 +24,18 @@ func TenantsOf(s *State, name string) []*resourcev1.Tenant {
 	return tenants
 }
 
+// Within says whether the tenant of that name is another one, or a part of it. Nobody's (empty) is in none.
+func Within(s *State, name, of string) bool {
+	if name == "" || of == "" {
+		return false
+	}
+	if name == of {
+		return true
+	}
+	tenants := TenantsOf(s, name)
+	return len(tenants) > 0 && tenants[0].GetParent() == of
+}
+
 // kept says whether a key refers to a tenant that is not there only because it always did.
 func kept(s *State, r Resource, ref Ref) bool {
 	if ref.Kind != KindTenant || KindOf(r) != KindKey {

@@ -88,7 +88,11 @@ func (a *Authenticator) Authorize(authorization []string, procedure string) (Ope
 		return Operator{}, fault.New(fault.Denied, "%s needs the role %s; operator %q has the role %s",
 			procedure, RoleName(rule.Role), o.GetMetadata().GetName(), RoleName(o.GetRole()))
 	}
-	return Operator{Name: o.GetMetadata().GetName(), Role: o.GetRole(), Procedure: procedure}, nil
+	if o.GetTenant() != "" && !rule.Scoped {
+		return Operator{}, fault.New(fault.Denied, "%s is not for operators of a tenant; operator %q is one of %q",
+			procedure, o.GetMetadata().GetName(), o.GetTenant())
+	}
+	return Operator{Name: o.GetMetadata().GetName(), Role: o.GetRole(), Tenant: o.GetTenant(), Procedure: procedure}, nil
 }
 
 // authenticate finds the enabled operator that holds the token. Unknown, malformed and disabled all read the same.

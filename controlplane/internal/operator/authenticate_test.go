@@ -43,12 +43,16 @@ func TestAuthorize(t *testing.T) {
 	disabled, disabledToken := person("dora", resourcev1.Role_ROLE_OWNER)
 	disabled.Disabled = true
 	roleless, rolelessToken := person("nora", resourcev1.Role_ROLE_UNSPECIFIED)
+	tenant, tenantToken := person("tina", resourcev1.Role_ROLE_OPERATOR)
+	tenant.Tenant = "team"
 	hashless := &resourcev1.Operator{Metadata: &resourcev1.Metadata{Name: "hana"}, Role: resourcev1.Role_ROLE_OWNER}
-	a := NewAuthenticator(stateOf(viewer, owner, disabled, roleless, hashless), map[string]Rule{
+	a := NewAuthenticator(stateOf(viewer, owner, disabled, roleless, tenant, hashless), map[string]Rule{
 		"/open":   {Open: true},
 		"/read":   {Role: resourcev1.Role_ROLE_VIEWER},
 		"/own":    {Role: resourcev1.Role_ROLE_OWNER},
 		"/nobody": {},
+		"/scoped": {Role: resourcev1.Role_ROLE_OPERATOR, Scoped: true},
+		"/above":  {Role: resourcev1.Role_ROLE_OWNER, Scoped: true},
 	})
 	tests := []struct {
 		name          string
@@ -71,6 +75,12 @@ func TestAuthorize(t *testing.T) {
 		{"not in the table, no token", nil, "/new", fault.Unauthenticated, ""},
 		{"not in the table, owner", header(ownerToken), "/new", fault.Unimplemented, ""},
 		{"zero rule, owner", header(ownerToken), "/nobody", fault.Denied, ""},
+		{"of a tenant, for whom it is open", header(tenantToken), "/scoped", 0, "tina"},
+		{"of a tenant, for whom it is not", header(tenantToken), "/read", fault.Denied, ""},
+		{"of a tenant, above its role", header(tenantToken), "/above", fault.Denied, ""},
+		{"of a tenant, open to anybody", header(tenantToken), "/open", 0, ""},
+		{"of a tenant, not in the table", header(tenantToken), "/new", fault.Unimplemented, ""},
+		{"owner, where tenants' may too", header(ownerToken), "/scoped", 0, "olga"},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -80,6 +90,9 @@ func TestAuthorize(t *testing.T) {
 			}
 			if o.Name != tt.who {
 				t.Errorf("let through as %q, want %q", o.Name, tt.who)
+			}
+			if want := map[string]string{"tina": "team"}[tt.who]; o.Tenant != want {
+				t.Errorf("tenant = %q, want %q", o.Tenant, want)
 			}
 			if err == nil && o.Procedure != tt.procedure {
 				t.Errorf("procedure = %q, want %q", o.Procedure, tt.procedure)

@@ -15,6 +15,7 @@ import (
 type Operator struct {
 	Name      string
 	Role      resourcev1.Role
+	Tenant    string // that the role is for; empty = everything
 	RequestID string // also in the response header x-request-id
 	Procedure string // such as /fairway.admin.v1.KeyService/CreateKey
 }

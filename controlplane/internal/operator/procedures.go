@@ -12,6 +12,8 @@ import (
 type Rule struct {
 	Open bool            // anybody, without a token
 	Role resourcev1.Role // the least role; ROLE_UNSPECIFIED lets nobody
+	// Scoped: also operators of a tenant, who see and change only what is in their scope. The handler sees to that.
+	Scoped bool
 }
 
 // allows says whether an operator of this role may call.
@@ -20,13 +22,17 @@ func (r Rule) allows(role resourcev1.Role) bool {
 }
 
 // Procedures is the one table of who may call what. What is not in it is refused, and a test walks every registered
-// procedure as every role, so a new one cannot be forgotten.
+// procedure as every role, so a new one cannot be forgotten. It is closed to operators of a tenant unless it says
+// otherwise.
 func Procedures() map[string]Rule {
 	var (
 		anybody  = Rule{Open: true}
 		viewer   = Rule{Role: resourcev1.Role_ROLE_VIEWER}
 		operator = Rule{Role: resourcev1.Role_ROLE_OPERATOR}
 		owner    = Rule{Role: resourcev1.Role_ROLE_OWNER}
+		// And those of them whose role is for a tenant alone.
+		viewers   = Rule{Role: resourcev1.Role_ROLE_VIEWER, Scoped: true}
+		operators = Rule{Role: resourcev1.Role_ROLE_OPERATOR, Scoped: true}
 	)
 	return map[string]Rule{
 		adminv1connect.ChannelServiceCreateChannelProcedure: operator,
@@ -49,16 +55,16 @@ func Procedures() map[string]Rule {
 		adminv1connect.GroupServiceDeleteGroupProcedure: operator,
 
 		adminv1connect.TenantServiceCreateTenantProcedure: operator,
-		adminv1connect.TenantServiceGetTenantProcedure:    viewer,
-		adminv1connect.TenantServiceListTenantsProcedure:  viewer,
+		adminv1connect.TenantServiceGetTenantProcedure:    viewers,
+		adminv1connect.TenantServiceListTenantsProcedure:  viewers,
 		adminv1connect.TenantServiceUpdateTenantProcedure: operator,
 		adminv1connect.TenantServiceDeleteTenantProcedure: operator,
 
-		adminv1connect.KeyServiceCreateKeyProcedure: operator,
-		adminv1connect.KeyServiceGetKeyProcedure:    viewer,
-		adminv1connect.KeyServiceListKeysProcedure:  viewer,
-		adminv1connect.KeyServiceUpdateKeyProcedure: operator,
-		adminv1connect.KeyServiceDeleteKeyProcedure: operator,
+		adminv1connect.KeyServiceCreateKeyProcedure: operators,
+		adminv1connect.KeyServiceGetKeyProcedure:    viewers,
+		adminv1connect.KeyServiceListKeysProcedure:  viewers,
+		adminv1connect.KeyServiceUpdateKeyProcedure: operators,
+		adminv1connect.KeyServiceDeleteKeyProcedure: operators,
 
 		adminv1connect.ModelServiceCreateModelProcedure: operator,
 		adminv1connect.ModelServiceGetModelProcedure:    viewer,
@@ -83,7 +89,7 @@ func Procedures() map[string]Rule {
 		adminv1connect.NotifierServiceDeleteNotifierProcedure: owner,
 		adminv1connect.NotifierServiceTestNotifierProcedure:   owner,
 
-		adminv1connect.LimitServiceGetLimitsProcedure: viewer,
+		adminv1connect.LimitServiceGetLimitsProcedure: viewers,
 
 		adminv1connect.SettingsServiceGetSettingsProcedure:    viewer,
 		adminv1connect.SettingsServiceUpdateSettingsProcedure: owner,
@@ -96,7 +102,7 @@ func Procedures() map[string]Rule {
 		adminv1connect.FleetServiceListJoinTokensProcedure:  viewer,
 		adminv1connect.FleetServiceDeleteJoinTokenProcedure: owner,
 
-		adminv1connect.UsageServiceQueryUsageProcedure:           viewer,
+		adminv1connect.UsageServiceQueryUsageProcedure:           viewers,
 		adminv1connect.UsageServiceListUsageCorrectionsProcedure: viewer,
 		// A correction changes what somebody pays.
 		adminv1connect.UsageServiceCorrectUsageProcedure: operator,

@@ -24,6 +24,7 @@ import (
 //	usage/c/h/<hour>/<place>, usage/c/d/<day>/<place>  what operators have corrected of them, summed up
 //	usage/j/<hour>/<id>                     a single correction
 //	usage/w/<boot id>                       how far a proxy's usage is on the books
+//	notice/<notifier>/<event>               what the leader has to tell a notifier, or has told it
 //
 // The watch covers meta/ and r/ alone, which are neighbours: books, audit and leases churn past it unseen.
 const (
@@ -42,6 +43,7 @@ const (
 	fixDayPrefix   = root + "usage/c/d/"
 	journalPrefix  = root + "usage/j/"
 	markPrefix     = root + "usage/w/"
+	noticePrefix   = root + "notice/"
 
 	lineageKey = metaPrefix + "lineage"
 	schemaKey  = metaPrefix + "schema"

@@ -142,6 +142,7 @@ func siblings() map[string][]string {
 		"controlplane/enroll":     {"store", "model"},
 		"controlplane/credential": {"store", "model"},
 		"controlplane/health":     {"store", "model"},
+		"controlplane/notify":     {"store", "model"},
 		"controlplane/publish":    {"build", "model"},
 		"dataplane/provider":      {"dialect"},
 		"dataplane/snapshot":      {"dialect/edit", "limit", "provider"},
