@@ -72,6 +72,7 @@ var labels = map[string]words{
 	"fairway_accounts.state":                oneOf("closed", "open", "half_open", "disabled"),
 	"fairway_health_decisions_total.state":  oneOf("closed", "open", "half_open", "disabled"),
 	"fairway_health_decisions_total.reason": {words: faults + "; `reset` and `operator` when an operator said so, `other` beyond 40 of them", most: 41},
+	"answer":                                oneOf("ok", "declare", "refused"),
 	"fairway_probe_permits_total.result":    oneOf("granted", "ok", "failed", "unused"),
 
 	"phase":                              oneOf("queue", "dial", "tls", "write", "first_byte", "head", "body"),

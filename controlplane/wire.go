@@ -21,7 +21,9 @@ import (
 	"fairway/controlplane/internal/build"
 	"fairway/controlplane/internal/credential"
 	"fairway/controlplane/internal/enroll"
+	"fairway/controlplane/internal/expiry"
 	"fairway/controlplane/internal/health"
+	"fairway/controlplane/internal/lease"
 	"fairway/controlplane/internal/ledger"
 	"fairway/controlplane/internal/model"
 	"fairway/controlplane/internal/notify"
@@ -30,13 +32,14 @@ import (
 	"fairway/controlplane/internal/store"
 	adminv1 "fairway/pkg/gen/fairway/admin/v1"
 	resourcev1 "fairway/pkg/gen/fairway/resource/v1"
+	syncv1 "fairway/pkg/gen/fairway/sync/v1"
 	"fairway/pkg/serve"
 	"fairway/pkg/trust"
 	"fairway/pkg/version"
 )
 
-// booksRole is what the leader leads: whoever has it keeps the books, exchanges credentials, decides about health
-// and tells notifiers.
+// booksRole is what the leader leads: whoever has it keeps the books, lends shares of limits, exchanges credentials, decides
+// about health and tells notifiers.
 const booksRole = "books"
 
 // system is who acts when Fairway itself does.
@@ -54,6 +57,8 @@ type rooms struct {
 	source    *enroll.Source
 	authority *enroll.Authority
 	ledger    *ledger.Ledger
+	leases    *lease.Leases
+	expiry    *expiry.Expiry
 	exchanger *credential.Exchanger
 	notify    *notify.Notify
 	health    *health.Health
@@ -102,10 +107,16 @@ func (c Config) wire(ctx context.Context, st *store.Store, ls *listeners, regist
 		return nil, err
 	}
 	r.notify = notify.New(st, keyring, notify.Options{Allow: allowNotify, Log: c.Log.With("room", "notify"), Registry: registry})
+	r.expiry = expiry.New(st, expiry.Options{Log: c.Log.With("room", "expiry")})
+	r.leases = lease.New(st, lease.Options{
+		Leader: leaderAddress(st), OnFirstUse: r.expiry.FirstUse,
+		OnBudget: func(e lease.BudgetEvent) { r.notify.Budget(notify.BudgetEvent(e)) },
+		Log:      c.Log.With("room", "lease"), Registry: registry,
+	})
 	r.ledger = ledger.New(st, ledger.Options{
 		Log: c.Log.With("room", "ledger"), Registry: registry,
 		Leader: leaderAddress(st),
-		Name:   nameIn(st), Find: findIn(st), Group: groupIn(st), OnUnpriced: r.notify.Unpriced,
+		Name:   nameIn(st), Find: findIn(st), Group: groupIn(st), OnUnpriced: r.notify.Unpriced, Budgets: budgets{r.leases},
 		HourlyFor: days(c.UsageHourlyDays), DailyFor: days(c.UsageDailyDays),
 		QueryTimeout: c.UsageQueryTimeout, SlowQuery: c.SlowUsageQuery,
 	})
@@ -128,6 +139,7 @@ func (c Config) wire(ctx context.Context, st *store.Store, ls *listeners, regist
 	builder := &build.Builder{Open: open, Pepper: pepper, BuiltIn: table.Models, BuiltInVersion: table.Version}
 	if r.publisher, err = publish.New(builder, publish.Options{
 		Lineage: r.lineage, ReplicaID: r.self.GetId(), Books: r.ledger, Enroller: enroll.NewProxies(r.authority, st), Health: r.health,
+		Lender:  r.leases,
 		Peers:   st.Replicas,
 		PeerTLS: trust.ClientTLS(r.source.Certificate, r.authority.Pool, trust.RoleReplica, r.lineage),
 		Log:     c.Log.With("room", "publish"), Registry: registry,
@@ -136,13 +148,21 @@ func (c Config) wire(ctx context.Context, st *store.Store, ls *listeners, regist
 	}
 	if r.admin, err = admin.New(admin.Deps{
 		Store: st, Keyring: keyring, Pepper: pepper, Fleet: r.publisher, Usage: r.ledger, Tokens: r.tokens, Prober: prober{r.publisher},
-		Health: r.publisher, Lookups: r.publisher, Notifiers: r.notify,
+		Health: r.publisher, Lookups: r.publisher, Limits: r.publisher, Notifiers: r.notify,
 		Prices: &adminv1.GetBuiltInPricesResponse{Models: table.Models, PriceVersion: table.Version, AsOf: table.AsOf, Digest: table.Digest},
 		Log:    c.Log.With("room", "admin"),
 	}); err != nil {
 		return nil, err
 	}
 	return r, nil
+}
+
+// budgets are what leases are to the ledger.
+type budgets struct{ *lease.Leases }
+
+// Charge begins a commit.
+func (b budgets) Charge(ctx context.Context, records []*syncv1.UsageRecord) (ledger.Charges, error) {
+	return b.Leases.Charge(ctx, records)
 }
 
 // leaderAddress finds the sync listener of the replica that keeps the books.
@@ -253,12 +273,15 @@ func (r *rooms) observe(next *model.State, changes []model.Change) {
 	r.exchanger.Observe(changes)
 	r.health.Observe(next, changes)
 	r.notify.Observe(next, changes)
+	r.leases.Observe(next, changes)
 }
 
 // lead does what only the leader does, until ctx ends.
 func (r *rooms) lead(ctx context.Context, f store.Fence) error {
 	g, ctx := errgroup.WithContext(ctx)
+	g.Go(func() error { return r.leases.Lead(ctx, f) })
 	g.Go(func() error { return r.ledger.Lead(ctx, f) })
+	g.Go(func() error { return r.expiry.Lead(ctx, f) })
 	g.Go(func() error { return r.exchanger.Lead(ctx, f) })
 	g.Go(func() error { return r.health.Lead(ctx, f) })
 	g.Go(func() error { return r.notify.Lead(ctx, f) })

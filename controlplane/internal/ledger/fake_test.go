@@ -3,6 +3,7 @@ package ledger
 import (
 	"context"
 	"fmt"
+	"maps"
 	"sync"
 	"testing"
 	"time"
@@ -12,6 +13,7 @@ import (
 	"fairway/controlplane/internal/store"
 	"fairway/pkg/fault"
 	adminv1 "fairway/pkg/gen/fairway/admin/v1"
+	resourcev1 "fairway/pkg/gen/fairway/resource/v1"
 	syncv1 "fairway/pkg/gen/fairway/sync/v1"
 	"fairway/pkg/testkit/etcdtest"
 )
@@ -34,10 +36,13 @@ type books struct {
 	mishaps func() mishap // asked before each transaction; nil = none
 	commits int
 	reads   int
-	largest int   // keys in one transaction
+	largest int   // keys and balances in one transaction
 	moves   int   // transactions that moved
 	oldest  int64 // the first revision that is kept
 	audited []store.UsageFix
+
+	balances map[store.BalanceKey]*resourcev1.Balances
+	blind    int // watermarks that cannot be read
 }
 
 // spot is where a row lies.
@@ -62,12 +67,14 @@ type txn struct {
 	boot     string
 	from, to uint64
 	totals   map[store.UsageKey]amounts
+	balances map[store.BalanceKey]*resourcev1.Balances
 }
 
 func newBooks() *books {
 	return &books{
 		marks: map[string]uint64{}, totals: map[store.UsageKey]amounts{}, others: map[spot]store.UsageRow{},
 		records: map[string]*adminv1.UsageCorrection{}, touched: map[spot]int64{}, born: map[spot]int64{},
+		balances: map[store.BalanceKey]*resourcev1.Balances{},
 	}
 }
 
@@ -85,7 +92,8 @@ func (b *books) apply(t txn) error {
 		b.put(k, sum)
 	}
 	b.commits++
-	b.largest = max(b.largest, len(t.totals))
+	b.largest = max(b.largest, len(t.totals)+len(t.balances))
+	maps.Copy(b.balances, t.balances)
 	return nil
 }
 
@@ -116,16 +124,21 @@ type replica struct {
 func (r replica) Watermark(_ context.Context, boot string) (uint64, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	if r.blind > 0 {
+		r.blind--
+		return 0, fault.New(fault.Unavailable, "lost")
+	}
 	return r.marks[boot], nil
 }
 
 func (r replica) CommitUsage(
 	ctx context.Context, _ store.Fence, boot string, from, to uint64, totals map[store.UsageKey]*adminv1.UsageCounters,
+	balances map[store.BalanceKey]*resourcev1.Balances,
 ) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
-	t := txn{leader: r.id, boot: boot, from: from, to: to, totals: map[store.UsageKey]amounts{}}
+	t := txn{leader: r.id, boot: boot, from: from, to: to, totals: map[store.UsageKey]amounts{}, balances: balances}
 	for k, c := range totals {
 		t.totals[k] = amountsOf(c)
 	}

@@ -5,6 +5,7 @@
 // Only the elected leader writes what is reported, and thins out. A boot's records are numbered; one transaction moves the boot's watermark and puts the
 // new totals, guarded by the old watermark and by the leader's fence. So a batch that comes twice, late, torn in pieces,
 // or while the leader changes, counts once. Totals are absolute: nothing is ever added in the store.
+// What the records add to the balances of budgets is in the same transaction.
 // Corrections lie beside the totals, so that any replica can make them; the sum of both is never below zero.
 //
 // It refuses gaps in a boot's numbering, to wrap a sum (the record is left out and counted in
@@ -23,6 +24,7 @@ import (
 	"fairway/controlplane/internal/store"
 	"fairway/pkg/fault"
 	adminv1 "fairway/pkg/gen/fairway/admin/v1"
+	resourcev1 "fairway/pkg/gen/fairway/resource/v1"
 	syncv1 "fairway/pkg/gen/fairway/sync/v1"
 )
 
@@ -44,7 +46,7 @@ type writer interface {
 	Watermark(ctx context.Context, bootID string) (uint64, error)
 	CommitUsage(
 		ctx context.Context, f store.Fence, bootID string, from, to uint64,
-		totals map[store.UsageKey]*adminv1.UsageCounters,
+		totals map[store.UsageKey]*adminv1.UsageCounters, balances map[store.BalanceKey]*resourcev1.Balances,
 	) error
 	Usage(ctx context.Context, fromHour, toHour int64, fn func(store.UsageKey, *adminv1.UsageCounters) error) error
 }
@@ -70,6 +72,24 @@ type journal interface {
 	UsageCorrections(ctx context.Context, fromHour, toHour int64, size int, token string) ([]*adminv1.UsageCorrection, string, error)
 }
 
+// Budgets are spent by what gets on the books.
+type Budgets interface {
+	// Ready returns when balances are kept in this leadership: nothing gets on the books before. The error is that of ctx.
+	Ready(ctx context.Context) error
+	// Owners tells whose balances a record will probably change.
+	Owners(r *syncv1.UsageRecord) []store.BalanceKey
+	// Charge begins a commit of records. It may wait for another one to be Done.
+	Charge(ctx context.Context, records []*syncv1.UsageRecord) (Charges, error)
+}
+
+// Charges are what one commit changes of balances.
+type Charges interface {
+	// Balances are to be stored in the very transaction.
+	Balances() map[store.BalanceKey]*resourcev1.Balances
+	// Done must be called once, when it is certain whether the commit happened, or that it cannot happen any more.
+	Done(bootID string, committed bool)
+}
+
 // MinHourly is how long hours are kept at least: longer than a proxy's usage can be late.
 const MinHourly = 40 * 24 * time.Hour
 
@@ -86,6 +106,8 @@ type Options struct {
 
 	// OnUnpriced hears of each record on the books whose model has no price; it must not block. nil = nobody does.
 	OnUnpriced func(modelName, keyID string)
+	// Budgets are charged with what gets on the books; nil = there are none.
+	Budgets Budgets
 
 	HourlyFor    time.Duration // how long usage is kept by hour, at least MinHourly; 0 = 90 days
 	DailyFor     time.Duration // how long by day, from the usage on, at least HourlyFor; 0 = 3 years of 365 days
@@ -137,6 +159,9 @@ func (o Options) complete() Options {
 	if o.OnUnpriced == nil {
 		o.OnUnpriced = func(string, string) {}
 	}
+	if o.Budgets == nil {
+		o.Budgets = noBudgets{}
+	}
 	or := func(d *time.Duration, otherwise time.Duration) {
 		if *d <= 0 {
 			*d = otherwise
@@ -171,6 +196,9 @@ func (l *Ledger) name(k model.Kind, id string) string {
 // Lead makes this the ledger that writes, under the fence, until ctx ends; it also thins out what is old. It returns when
 // no report is under way any more, so that the next term begins with what the store holds.
 func (l *Ledger) Lead(ctx context.Context, f store.Fence) error {
+	if l.o.Budgets.Ready(ctx) != nil {
+		return nil //nolint:nilerr // It fails when ctx has ended, and only then.
+	}
 	t := newTerm(ctx, l, f)
 	l.mu.Lock()
 	if l.term != nil {

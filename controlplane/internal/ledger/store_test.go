@@ -152,7 +152,7 @@ func TestThinIsExactOnRealStore(t *testing.T) {
 			defer stop()
 			if !booked {
 				booked = true
-				if err := s.CommitUsage(ctx, f, "boot", 0, 1, totals); err != nil {
+				if err := s.CommitUsage(ctx, f, "boot", 0, 1, totals, nil); err != nil {
 					t.Fatal(err)
 				}
 			}

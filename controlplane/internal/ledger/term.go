@@ -9,11 +9,12 @@ import (
 	"fairway/controlplane/internal/store"
 	"fairway/pkg/fault"
 	adminv1 "fairway/pkg/gen/fairway/admin/v1"
+	resourcev1 "fairway/pkg/gen/fairway/resource/v1"
 	syncv1 "fairway/pkg/gen/fairway/sync/v1"
 )
 
 const (
-	maxKeys      = 100              // totals in one transaction
+	maxKeys      = 100              // totals and balances in one transaction
 	commitTime   = 10 * time.Second // one attempt
 	maxPause     = 2 * time.Second
 	maxBoots     = 4096 // boots remembered; more are forgotten when they have been quiet
@@ -146,6 +147,7 @@ func (t *term) post(ctx context.Context, bootID string, b *boot, records []*sync
 		return 0, err
 	}
 	refused := 0
+	var accepted []*syncv1.UsageRecord
 	changed := map[store.UsageKey]*adminv1.UsageCounters{}
 	booked := map[string]amounts{} // by channel
 	for i, e := range entries {
@@ -159,13 +161,20 @@ func (t *term) post(ctx context.Context, bootID string, b *boot, records []*sync
 		}
 		totals[e.key] = sum
 		changed[e.key] = nil
+		accepted = append(accepted, records[i])
 		booked[e.key.Channel], _ = booked[e.key.Channel].plus(amountsIn(records[i])) // no more than the totals, which fit
 	}
 	for k := range changed {
 		changed[k] = totals[k].counters()
 	}
 	to := b.watermark + uint64(len(entries))
-	if err := t.commit(bootID, b, to, changed); err != nil { //nolint:contextcheck // Must not end in the middle, see commit.
+	charges, err := t.charge(ctx, accepted, len(changed))
+	if err != nil {
+		return 0, err
+	}
+	err = t.commit(bootID, b, to, changed, charges.Balances()) //nolint:contextcheck // Must not end in the middle, see commit.
+	charges.Done(bootID, err == nil)
+	if err != nil {
 		t.pages.forget(keys)
 		b.known = false
 		return 0, err
@@ -193,10 +202,24 @@ type entry struct {
 	sound bool
 }
 
-// prefix places records until the next would need more keys than a transaction holds. The keys are distinct.
+// charge begins to charge budgets with records that change so many totals.
+func (t *term) charge(ctx context.Context, records []*syncv1.UsageRecord, totals int) (Charges, error) {
+	charges, err := t.l.o.Budgets.Charge(ctx, records)
+	if err != nil {
+		return nil, err
+	}
+	if totals+len(charges.Balances()) > maxKeys {
+		charges.Done("", false)
+		return nil, fault.New(fault.Unavailable, "budgets were set meanwhile; report again")
+	}
+	return charges, nil
+}
+
+// prefix places records until the next would need more keys than a transaction holds, those of the balances that it
+// changes included. The keys are distinct.
 func (t *term) prefix(records []*syncv1.UsageRecord) (entries []entry, keys []store.UsageKey) {
 	now := t.l.o.Now()
-	seen := map[store.UsageKey]bool{}
+	seen, owing := map[store.UsageKey]bool{}, map[store.BalanceKey]bool{}
 	for _, r := range records {
 		if !sound(r) {
 			entries = append(entries, entry{})
@@ -208,12 +231,25 @@ func (t *term) prefix(records []*syncv1.UsageRecord) (entries []entry, keys []st
 				k.Group = id
 			}
 		}
+		more := 0
 		if !seen[k] {
-			if len(keys) == maxKeys {
-				break
+			more++
+		}
+		owners := t.l.o.Budgets.Owners(r)
+		for _, o := range owners {
+			if !owing[o] {
+				more++
 			}
+		}
+		if len(keys)+len(owing)+more > maxKeys {
+			break
+		}
+		if !seen[k] {
 			seen[k] = true
 			keys = append(keys, k)
+		}
+		for _, o := range owners {
+			owing[o] = true
 		}
 		entries = append(entries, entry{key: k, sound: true})
 	}
@@ -224,10 +260,13 @@ func (t *term) prefix(records []*syncv1.UsageRecord) (entries []entry, keys []st
 // whose outcome is unknown might still happen, and would then undo what others have added meanwhile. So the very same
 // commit is tried again until it succeeds, or is refused because it had succeeded before, or the term ends, after which
 // the fence keeps it from ever happening.
-func (t *term) commit(bootID string, b *boot, to uint64, totals map[store.UsageKey]*adminv1.UsageCounters) error {
-	pause := t.l.pause
+func (t *term) commit(
+	bootID string, b *boot, to uint64,
+	totals map[store.UsageKey]*adminv1.UsageCounters, balances map[store.BalanceKey]*resourcev1.Balances,
+) error {
+	pause, from := t.l.pause, b.watermark
 	for attempt := 0; ; attempt++ {
-		err := t.attempt(bootID, b.watermark, to, totals)
+		err := t.attempt(bootID, from, to, totals, balances)
 		switch {
 		case err == nil:
 			b.watermark = to
@@ -235,7 +274,9 @@ func (t *term) commit(bootID string, b *boot, to uint64, totals map[store.UsageK
 		case t.over(err):
 			return err
 		case fault.KindOf(err) == fault.Stale:
-			return t.judge(bootID, b, to, attempt, err)
+			if err, sure := t.judge(bootID, b, to, attempt, err); sure {
+				return err
+			}
 		case attempt == 0 && certain(err):
 			return err
 		}
@@ -250,25 +291,28 @@ func (t *term) commit(bootID string, b *boot, to uint64, totals map[store.UsageK
 	}
 }
 
-func (t *term) attempt(bootID string, from, to uint64, totals map[store.UsageKey]*adminv1.UsageCounters) error {
+func (t *term) attempt(
+	bootID string, from, to uint64,
+	totals map[store.UsageKey]*adminv1.UsageCounters, balances map[store.BalanceKey]*resourcev1.Balances,
+) error {
 	ctx, cancel := context.WithTimeout(t.ctx, commitTime)
 	defer cancel()
-	return t.l.store.CommitUsage(ctx, t.fence, bootID, from, to, totals)
+	return t.l.store.CommitUsage(ctx, t.fence, bootID, from, to, totals, balances)
 }
 
 // judge finds out why the watermark is not where the commit expected it: because an attempt before had succeeded, or
-// because what we knew was wrong.
-func (t *term) judge(bootID string, b *boot, to uint64, attempt int, stale error) error {
+// because what we knew was wrong. It is not sure when the watermark cannot be read.
+func (t *term) judge(bootID string, b *boot, to uint64, attempt int, stale error) (err error, sure bool) {
 	b.known = false
 	if attempt > 0 {
 		if err := t.learn(bootID, b); err != nil {
-			return err
+			return err, t.over(err)
 		}
 		if b.watermark == to {
-			return nil
+			return nil, true
 		}
 	}
-	return fault.New(fault.Unavailable, "the books have moved; report again").With(stale)
+	return fault.New(fault.Unavailable, "the books have moved; report again").With(stale), true
 }
 
 // certain says that an error proves that nothing was written.

@@ -2,14 +2,12 @@ package publish
 
 import (
 	"context"
-	"errors"
 	"sync"
 	"time"
 
 	"google.golang.org/grpc"
 	"google.golang.org/protobuf/proto"
 
-	"fairway/pkg/fault"
 	adminv1 "fairway/pkg/gen/fairway/admin/v1"
 	syncv1 "fairway/pkg/gen/fairway/sync/v1"
 )
@@ -49,27 +47,14 @@ func (p *Publisher) FleetHealth(ctx context.Context) (*adminv1.FleetHealth, erro
 // leadersView asks here, and then where it is told to.
 func (p *Publisher) leadersView(ctx context.Context) (*adminv1.FleetHealth, error) {
 	view, err := p.o.Health.View(ctx)
-	leader, elsewhere := errors.AsType[interface {
-		error
-		LeaderSyncAddress() string
-	}](err)
-	if !elsewhere {
-		return view, err
-	}
-	if leader.LeaderSyncAddress() == "" {
-		return nil, fault.New(fault.Unavailable, "no control-plane replica leads now").With(err)
-	}
-	ctx, cancel := context.WithTimeout(ctx, p.o.PeerTimeout)
-	defer cancel()
-	err = p.peers.one(ctx, leader.LeaderSyncAddress(), func(ctx context.Context, c syncv1.PeerServiceClient) error {
-		got, err := c.GetFleetHealth(ctx, &syncv1.GetFleetHealthRequest{}, grpc.WaitForReady(true))
-		view = got.GetHealth()
-		return err
-	})
 	if err != nil {
-		return nil, fault.New(fault.Unavailable, "the leading control-plane replica does not answer").With(err)
+		err = p.askLeader(ctx, err, func(ctx context.Context, c syncv1.PeerServiceClient) error {
+			got, err := c.GetFleetHealth(ctx, &syncv1.GetFleetHealthRequest{}, grpc.WaitForReady(true))
+			view = got.GetHealth()
+			return err
+		})
 	}
-	return view, nil
+	return view, err
 }
 
 // withProxies returns a view with what the replicas know of the proxies. The view itself is shared and stays as it is.

@@ -43,23 +43,13 @@ func (p *Publisher) reportHealth(stream reportStream, proxyID string, first *syn
 	if p.o.Health == nil {
 		return errNoHealth()
 	}
-	if err := p.enter(1); err != nil {
+	ctx, end, err := p.serving(stream.Context())
+	if err != nil {
 		return err
 	}
-	ctx, end := context.WithCancelCause(stream.Context())
 	defer end(nil)
-	go func() {
-		defer p.streams.Done()
-		select {
-		case <-p.draining:
-		case <-p.stopped:
-		case <-ctx.Done():
-			return
-		}
-		end(errStopped)
-	}()
 	h := &healthStream{p: p, stream: stream, end: end, bootID: first.GetBootId(), first: first}
-	err := p.o.Health.Serve(ctx, proxyID, h.bootID, h.recv, h.send)
+	err = p.o.Health.Serve(ctx, proxyID, h.bootID, h.recv, h.send)
 	if errors.Is(err, io.EOF) {
 		return nil
 	}

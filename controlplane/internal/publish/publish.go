@@ -56,6 +56,8 @@ type Options struct {
 	Enroller  Enroller
 	// Health answers the health that proxies report; nil = such streams are refused.
 	Health Health
+	// Lender lends shares of limits; nil = such streams are refused.
+	Lender Lender
 
 	// Peers lists the registered replicas, this one among them or not; nil = this is the only one.
 	Peers func(ctx context.Context) ([]*adminv1.Replica, error)

@@ -91,14 +91,6 @@ func (h stateSync) Report(stream reportStream) error {
 	return statusOf(h.p.reportUsage(stream, id.ID, first))
 }
 
-// Lease is not built yet.
-func (h stateSync) Lease(stream grpc.BidiStreamingServer[syncv1.LeaseRequest, syncv1.LeaseResponse]) error {
-	if _, err := h.p.caller(stream.Context(), trust.RoleProxy); err != nil {
-		return statusOf(err)
-	}
-	return statusOf(fault.New(fault.Unimplemented, "leases are not served yet"))
-}
-
 // enrolment serves EnrollService.
 type enrolment struct {
 	syncv1.UnimplementedEnrollServiceServer

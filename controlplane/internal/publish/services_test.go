@@ -94,6 +94,12 @@ func TestWhoMayCallWhat(t *testing.T) {
 			_, err := syncv1.NewPeerServiceClient(conn).GetFleetHealth(ctx, &syncv1.GetFleetHealthRequest{})
 			return err
 		},
+		"GetLimits": func(ctx context.Context, c *tls.Config) error {
+			conn := dial(t, r.address, c)
+			defer conn.Close()
+			_, err := syncv1.NewPeerServiceClient(conn).GetLimits(ctx, &syncv1.GetLimitsRequest{Scope: syncv1.LimitScope_LIMIT_SCOPE_KEY, Id: "k"})
+			return err
+		},
 		"FindDecision": func(ctx context.Context, c *tls.Config) error {
 			conn := dial(t, r.address, c)
 			defer conn.Close()
@@ -106,6 +112,7 @@ func TestWhoMayCallWhat(t *testing.T) {
 		"Lease":          {"proxy": codes.Unimplemented},
 		"ListProxies":    {"replica": codes.OK},
 		"GetFleetHealth": {"replica": codes.Unimplemented},
+		"GetLimits":      {"replica": codes.Unimplemented},
 		"FindDecision":   {"replica": codes.NotFound},
 		"Enroll": {
 			"nobody": codes.OK, "proxy": codes.OK, "replica": codes.OK, "proxy of another lineage": codes.OK,

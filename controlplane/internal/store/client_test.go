@@ -61,7 +61,7 @@ func TestAuthenticatedEtcd(t *testing.T) {
 	}
 	terms, stop := campaignAs(t, s, "r", "v")
 	totals := map[UsageKey]*adminv1.UsageCounters{{Hour: 1}: {Requests: 1}}
-	if err := s.CommitUsage(ctx, next(t, terms).fence, "boot", 0, 1, totals); err != nil {
+	if err := s.CommitUsage(ctx, next(t, terms).fence, "boot", 0, 1, totals, nil); err != nil {
 		t.Error(err)
 	}
 	stop()

@@ -25,6 +25,8 @@ import (
 //	usage/j/<hour>/<id>                     a single correction
 //	usage/w/<boot id>                       how far a proxy's usage is on the books
 //	notice/<notifier>/<event>               what the leader has to tell a notifier, or has told it
+//	balance/<scope>/<id>                    what a key, group or tenant has spent of its budgets
+//	lent                                    shares of limits may be out
 //
 // The watch covers meta/ and r/ alone, which are neighbours: books, audit and leases churn past it unseen.
 const (
@@ -44,6 +46,9 @@ const (
 	journalPrefix  = root + "usage/j/"
 	markPrefix     = root + "usage/w/"
 	noticePrefix   = root + "notice/"
+	balancePrefix  = root + "balance/"
+
+	lentKey = root + "lent"
 
 	lineageKey = metaPrefix + "lineage"
 	schemaKey  = metaPrefix + "schema"

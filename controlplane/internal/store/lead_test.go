@@ -80,22 +80,22 @@ func TestStaleFenceCannotCommit(t *testing.T) {
 	termsA, stopA := campaignAs(t, a, "r", "a")
 	old := next(t, termsA).fence
 	totals := map[UsageKey]*adminv1.UsageCounters{{Hour: 1, Key: "k"}: {Requests: 1}}
-	if err := a.CommitUsage(ctx, old, "boot", 0, 1, totals); err != nil {
+	if err := a.CommitUsage(ctx, old, "boot", 0, 1, totals, nil); err != nil {
 		t.Fatal(err)
 	}
 	stopA()
-	wantFault(t, a.CommitUsage(ctx, old, "boot", 1, 2, totals), fault.Stale, CodeNotLeader)
+	wantFault(t, a.CommitUsage(ctx, old, "boot", 1, 2, totals, nil), fault.Stale, CodeNotLeader)
 	now := leading(t, b, "r")
-	wantFault(t, a.CommitUsage(ctx, old, "boot", 1, 2, totals), fault.Stale, CodeNotLeader)
+	wantFault(t, a.CommitUsage(ctx, old, "boot", 1, 2, totals, nil), fault.Stale, CodeNotLeader)
 	_, err := a.Commit(ctx, Write{Fence: old, Puts: []Put{{Resource: group(t, a, "g")}}})
 	wantFault(t, err, fault.Stale, CodeNotLeader)
 	if _, err := b.Commit(ctx, Write{Fence: now, Puts: []Put{{Resource: group(t, b, "g")}}}); err != nil {
 		t.Error(err)
 	}
-	if err := b.CommitUsage(ctx, now, "boot", 1, 2, totals); err != nil {
+	if err := b.CommitUsage(ctx, now, "boot", 1, 2, totals, nil); err != nil {
 		t.Error(err)
 	}
-	wantFault(t, b.CommitUsage(ctx, Fence{}, "boot", 2, 3, totals), fault.Stale, CodeNotLeader)
+	wantFault(t, b.CommitUsage(ctx, Fence{}, "boot", 2, 3, totals, nil), fault.Stale, CodeNotLeader)
 }
 
 func TestCutOffLeaderStopsBeforeTheNextBegins(t *testing.T) {

@@ -134,10 +134,10 @@ func TestLostAnswersOfUsageAndTokens(t *testing.T) {
 	fence := leading(t, s, "ledger")
 	l.after.Store(2)
 	totals := map[UsageKey]*adminv1.UsageCounters{{Hour: 1, Key: "k"}: {Requests: 1}}
-	if err := s.CommitUsage(ctx, fence, "boot", 0, 5, totals); err != nil {
+	if err := s.CommitUsage(ctx, fence, "boot", 0, 5, totals, nil); err != nil {
 		t.Fatal(err)
 	}
-	wantFault(t, s.CommitUsage(ctx, fence, "boot", 0, 5, totals), fault.Stale, "")
+	wantFault(t, s.CommitUsage(ctx, fence, "boot", 0, 5, totals, nil), fault.Stale, "")
 	l.after.Store(2)
 	if err := s.CreateJoinToken(ctx, &adminv1.JoinToken{Id: "t"}, tester); err != nil {
 		t.Fatal(err)

@@ -10,6 +10,7 @@ import (
 
 	"fairway/pkg/fault"
 	adminv1 "fairway/pkg/gen/fairway/admin/v1"
+	resourcev1 "fairway/pkg/gen/fairway/resource/v1"
 )
 
 // maxUsageKeys keeps the books' transaction below the operations that a cluster allows by default.
@@ -45,19 +46,21 @@ func parseMark(kvs []*kv) (uint64, error) {
 }
 
 // CommitUsage moves a proxy's watermark from one sequence number to a later one and stores the counters that result, as
-// totals, in one transaction under the leader's fence. Of two equal calls one succeeds. A guard that fails is a fault of
-// kind Stale: with CodeNotLeader for the fence, without for the watermark. totals has at most 100 entries. A lost answer
-// is resolved as in Commit.
+// totals, and the balances that these records have changed, in one transaction under the leader's fence. Of two equal
+// calls one succeeds. A guard that fails is a fault of kind Stale: with CodeNotLeader for the fence, without for the
+// watermark. totals and balances have at most 100 entries together; balances without any are dropped. A lost answer is
+// resolved as in Commit.
 func (s *Store) CommitUsage(
-	ctx context.Context, f Fence, bootID string, from, to uint64, totals map[UsageKey]*adminv1.UsageCounters,
+	ctx context.Context, f Fence, bootID string, from, to uint64,
+	totals map[UsageKey]*adminv1.UsageCounters, balances map[BalanceKey]*resourcev1.Balances,
 ) error {
 	switch {
 	case !validSegment(bootID):
 		return fault.New(fault.Invalid, "malformed boot id").WithParam("boot_id")
 	case to <= from:
 		return fault.New(fault.Internal, "a watermark only moves forward")
-	case len(totals) > maxUsageKeys:
-		return fault.New(fault.Internal, "more than %d counters in one transaction", maxUsageKeys)
+	case len(totals)+len(balances) > maxUsageKeys:
+		return fault.New(fault.Internal, "more than %d counters and balances in one transaction", maxUsageKeys)
 	case f == Fence{}:
 		return errNotLeader()
 	}
@@ -74,6 +77,11 @@ func (s *Store) CommitUsage(
 		}
 		ops = append(ops, clientv3.OpPut(key, string(value)))
 	}
+	more, err := balanceOps(balances)
+	if err != nil {
+		return err
+	}
+	ops = append(ops, more...)
 	at := clientv3.Compare(clientv3.Value(mark), "=", strconv.FormatUint(from, 10))
 	if from == 0 {
 		at = clientv3.Compare(clientv3.CreateRevision(mark), "=", 0)

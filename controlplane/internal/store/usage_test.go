@@ -23,7 +23,7 @@ func TestUsageIsCommittedOnceUnderDuplicates(t *testing.T) {
 	var mark uint64
 	for batch := range uint64(10) {
 		totals := map[UsageKey]*adminv1.UsageCounters{k: {Requests: int64(batch + 1)}}
-		errs := contend(8, func(int) error { return s.CommitUsage(ctx, fence, "boot", mark, mark+10, totals) })
+		errs := contend(8, func(int) error { return s.CommitUsage(ctx, fence, "boot", mark, mark+10, totals, nil) })
 		if won := winners(t, errs, fault.Stale); len(won) != 1 {
 			t.Fatalf("batch %d was committed %d times", batch, len(won))
 		}
@@ -34,8 +34,8 @@ func TestUsageIsCommittedOnceUnderDuplicates(t *testing.T) {
 	}
 	// Of a batch from another place nothing is written, its counters neither.
 	totals := map[UsageKey]*adminv1.UsageCounters{k: {Requests: 999}, {Hour: 8}: {Requests: 1}}
-	wantFault(t, s.CommitUsage(ctx, fence, "boot", mark-10, mark+10, totals), fault.Stale, "")
-	wantFault(t, s.CommitUsage(ctx, fence, "boot", mark+10, mark+20, totals), fault.Stale, "")
+	wantFault(t, s.CommitUsage(ctx, fence, "boot", mark-10, mark+10, totals, nil), fault.Stale, "")
+	wantFault(t, s.CommitUsage(ctx, fence, "boot", mark+10, mark+20, totals, nil), fault.Stale, "")
 	got := map[UsageKey]int64{}
 	err := s.Usage(ctx, 0, 100, func(k UsageKey, c *adminv1.UsageCounters) error {
 		got[k] = c.GetRequests()
@@ -54,15 +54,15 @@ func TestUsageRefusesWhatItCannotKeep(t *testing.T) {
 	for i := range int64(maxUsageKeys + 1) {
 		many[UsageKey{Hour: i}] = &adminv1.UsageCounters{}
 	}
-	wantFault(t, s.CommitUsage(ctx, fence, "boot", 0, 1, many), fault.Internal, "")
+	wantFault(t, s.CommitUsage(ctx, fence, "boot", 0, 1, many, nil), fault.Internal, "")
 	delete(many, UsageKey{})
-	if err := s.CommitUsage(ctx, fence, "boot", 0, 1, many); err != nil {
+	if err := s.CommitUsage(ctx, fence, "boot", 0, 1, many, nil); err != nil {
 		t.Errorf("as many counters as allowed: %v", err)
 	}
-	wantFault(t, s.CommitUsage(ctx, fence, "boot", 5, 5, nil), fault.Internal, "")
-	wantFault(t, s.CommitUsage(ctx, fence, "a/b", 0, 1, nil), fault.Invalid, "")
+	wantFault(t, s.CommitUsage(ctx, fence, "boot", 5, 5, nil, nil), fault.Internal, "")
+	wantFault(t, s.CommitUsage(ctx, fence, "a/b", 0, 1, nil, nil), fault.Invalid, "")
 	slash := map[UsageKey]*adminv1.UsageCounters{{Key: "a/b"}: {}}
-	wantFault(t, s.CommitUsage(ctx, fence, "other", 0, 1, slash), fault.Invalid, "")
+	wantFault(t, s.CommitUsage(ctx, fence, "other", 0, 1, slash, nil), fault.Invalid, "")
 	_, err := s.Watermark(ctx, "a/b")
 	wantFault(t, err, fault.Invalid, "")
 }
@@ -77,7 +77,7 @@ func TestUsageComesByHour(t *testing.T) {
 			totals[UsageKey{Hour: hour, Key: fmt.Sprintf("k%d", i), Model: "m"}] = &adminv1.UsageCounters{Requests: hour, InputTokens: int64(i)}
 		}
 	}
-	if err := s.CommitUsage(ctx, fence, "boot", 0, 1, totals); err != nil {
+	if err := s.CommitUsage(ctx, fence, "boot", 0, 1, totals, nil); err != nil {
 		t.Fatal(err)
 	}
 	last := UsageKey{}

@@ -72,7 +72,7 @@ func TestBooksOfBothFormsAreRead(t *testing.T) {
 		t.Fatal(err)
 	}
 	k := UsageKey{Hour: 48, Key: "k", Group: "g", Channel: "c", Account: "a", Model: "vendor/m"}
-	if err := s.CommitUsage(ctx, fence, "boot", 0, 1, map[UsageKey]*adminv1.UsageCounters{k: {Requests: 4}}); err != nil {
+	if err := s.CommitUsage(ctx, fence, "boot", 0, 1, map[UsageKey]*adminv1.UsageCounters{k: {Requests: 4}}, nil); err != nil {
 		t.Fatal(err)
 	}
 	rows, _ := collect(t, s, BooksRange{FromHour: 48, ToHour: 49})
@@ -86,7 +86,7 @@ func TestMoveUsage(t *testing.T) {
 	ctx := soon(t)
 	fence := leading(t, s, "ledger")
 	k := UsageKey{Hour: 50, Key: "k", Group: "g", Model: "m"}
-	if err := s.CommitUsage(ctx, fence, "boot", 0, 1, map[UsageKey]*adminv1.UsageCounters{k: {Requests: 4}}); err != nil {
+	if err := s.CommitUsage(ctx, fence, "boot", 0, 1, map[UsageKey]*adminv1.UsageCounters{k: {Requests: 4}}, nil); err != nil {
 		t.Fatal(err)
 	}
 	if hour, ok, err := s.OldestUsageHour(ctx); hour != 50 || !ok || err != nil {
@@ -107,7 +107,7 @@ func TestMoveUsage(t *testing.T) {
 		t.Errorf("the move happened %d times", len(won))
 	}
 	// Again from a row that has come again: the day has moved on.
-	if err := s.CommitUsage(ctx, fence, "boot", 1, 2, map[UsageKey]*adminv1.UsageCounters{k: {Requests: 1}}); err != nil {
+	if err := s.CommitUsage(ctx, fence, "boot", 1, 2, map[UsageKey]*adminv1.UsageCounters{k: {Requests: 1}}, nil); err != nil {
 		t.Fatal(err)
 	}
 	again, err := s.UsageRows(ctx, []UsageRow{{UsageKey: k}})
@@ -148,7 +148,7 @@ func TestBooksOfARevision(t *testing.T) {
 	fence := leading(t, s, "ledger")
 	k := UsageKey{Hour: 50, Key: "k"}
 	put := func(from uint64, n int64) {
-		if err := s.CommitUsage(ctx, fence, "boot", from, from+1, map[UsageKey]*adminv1.UsageCounters{k: {Requests: n}}); err != nil {
+		if err := s.CommitUsage(ctx, fence, "boot", from, from+1, map[UsageKey]*adminv1.UsageCounters{k: {Requests: n}}, nil); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -176,7 +176,7 @@ func TestCorrectUsage(t *testing.T) {
 	ctx := soon(t)
 	fence := leading(t, s, "ledger")
 	k := UsageKey{Hour: 50, Key: "k", Channel: "c", Account: "a", Model: "m"}
-	if err := s.CommitUsage(ctx, fence, "boot", 0, 1, map[UsageKey]*adminv1.UsageCounters{k: {Requests: 4}}); err != nil {
+	if err := s.CommitUsage(ctx, fence, "boot", 0, 1, map[UsageKey]*adminv1.UsageCounters{k: {Requests: 4}}, nil); err != nil {
 		t.Fatal(err)
 	}
 	read := func() (base, sum UsageRow) {
@@ -199,7 +199,7 @@ func TestCorrectUsage(t *testing.T) {
 		Fields: []string{"requests"}, Base: base, Sum: sum,
 	}
 	// What proxies report meanwhile is no change of the base.
-	if err := s.CommitUsage(ctx, fence, "boot", 1, 2, map[UsageKey]*adminv1.UsageCounters{k: {Requests: 5}}); err != nil {
+	if err := s.CommitUsage(ctx, fence, "boot", 1, 2, map[UsageKey]*adminv1.UsageCounters{k: {Requests: 5}}, nil); err != nil {
 		t.Fatal(err)
 	}
 	first, err := s.CorrectUsage(ctx, fix)
