@@ -83,6 +83,9 @@ var labels = map[string]words{
 	"signal": oneOf("traces", "metrics"),
 	"fairway_usage_dropped_records_total.reason": {words: "why, such as a full disk", most: 8},
 	"what":                                oneOf("enroll", "stream", "apply", "renew"),
+	"fairway_lease_credits.what":          oneOf("requests", "tokens", "concurrency", "cost"),
+	"fairway_limit_refused_total.what":    oneOf("requests", "tokens", "concurrency", "cost"),
+	"fairway_limit_refused_total.scope":   oneOf("tenant", "group", "key"),
 	"fairway_lastgood_saves_total.result": oneOf("ok", "error"),
 
 	"mode":                              oneOf("delta", "diff", "full"),

@@ -19,6 +19,8 @@ import (
 	"fairway/dataplane/internal/gateway"
 	"fairway/dataplane/internal/health"
 	"fairway/dataplane/internal/ingress"
+	"fairway/dataplane/internal/lease"
+	"fairway/dataplane/internal/limit"
 	"fairway/dataplane/internal/otlp"
 	"fairway/dataplane/internal/report"
 	"fairway/dataplane/internal/route"
@@ -41,6 +43,7 @@ type proxy struct {
 	ops        net.Listener
 	holder     *snapshot.Holder
 	health     *health.Keeper
+	leases     *lease.Client
 	subscriber *subscribe.Subscriber
 	upstream   *upstream.Pool
 	spool      *report.Spool
@@ -113,8 +116,16 @@ func (c Config) wire(ctx context.Context, allow []netip.Prefix) (_ *proxy, err e
 		OnTick: func(now time.Time) { route.Refresh(p.holder.Current(), now) },
 		Log:    c.Log.With("room", "health"), Registry: p.registry,
 	})
+	limits := limit.New(limit.Options{
+		BootID: bootID, Spooled: p.spool.Spooled, Acked: p.spool.Acked, Registry: p.registry,
+	})
+	if p.leases, err = lease.New(limits, lease.Options{
+		Dial: p.dialReport, Addresses: c.ControlPlane, Log: c.Log.With("room", "lease"),
+	}); err != nil {
+		return nil, err
+	}
 	p.walk = gateway.New(gateway.Deps{
-		Snapshots: p.holder, Health: p.health, Upstream: p.upstream, Sink: p.spool, Access: p.access, OTLP: p.otlp,
+		Snapshots: p.holder, Health: p.health, Limits: limits, Upstream: p.upstream, Sink: p.spool, Access: p.access, OTLP: p.otlp,
 		Log: c.Log.With("room", "gateway"), Registry: p.registry,
 	}, gateway.Options{
 		MaxBody: c.MaxBody, MaxBodies: c.MaxBodiesInFlight, MaxRequests: c.MaxRequests, MaxStreams: c.MaxStreams,
@@ -162,8 +173,8 @@ func (p *proxy) close() {
 	}
 }
 
-// run runs the rooms; what others stand on starts first and stops last. So the ingress drains while state still flows, and
-// the reporter is the last to speak to the control plane.
+// run runs the rooms; what others stand on starts first and stops last. So the ingress drains while state still flows and
+// credits are lent; then the reporter sends what is left, and leases end last of these: all that was spent is on the books.
 func (p *proxy) run(ctx context.Context) error {
 	return serve.InOrder(ctx,
 		serve.Part{Name: "ops", Run: func(ctx context.Context) error {
@@ -171,6 +182,7 @@ func (p *proxy) run(ctx context.Context) error {
 		}},
 		serve.Part{Name: "subscribe", Run: p.subscriber.Run},
 		serve.Part{Name: "health", Run: p.health.Run},
+		serve.Part{Name: "lease", Run: p.leases.Run},
 		serve.Part{Name: "report", Run: p.report},
 		serve.Part{Name: "lookout", Run: p.lookOut},
 		serve.Part{Name: "upstream", Run: p.upstream.Run},

@@ -145,6 +145,10 @@ func TestAppendOpenAI(t *testing.T) {
 			t.Errorf("%v: %s, want %s", k.kind, got, want)
 		}
 	}
+	quota := string(fault.AppendOpenAI(nil, fault.New(fault.Exhausted, "m").WithCode("insufficient_quota")))
+	if want := `{"error":{"message":"m","type":"insufficient_quota","param":null,"code":"insufficient_quota"}}`; quota != want {
+		t.Errorf("got  %s\nwant %s", quota, want)
+	}
 	got := string(fault.AppendOpenAI([]byte("x"), fault.New(fault.NotFound, "no model %q", "a").WithCode("model_not_found").WithParam("model")))
 	want := `x{"error":{"message":"no model \"a\"","type":"invalid_request_error","param":"model","code":"model_not_found"}}`
 	if got != want {

@@ -12,7 +12,7 @@ func AppendOpenAI(dst []byte, e *Error) []byte {
 	dst = append(dst, `{"error":{"message":`...)
 	dst = appendString(dst, msg)
 	dst = append(dst, `,"type":`...)
-	dst = appendString(dst, openAIType(e.Kind))
+	dst = appendString(dst, openAIType(e))
 	dst = append(dst, `,"param":`...)
 	dst = appendNullable(dst, e.Param)
 	dst = append(dst, `,"code":`...)
@@ -20,14 +20,20 @@ func AppendOpenAI(dst []byte, e *Error) []byte {
 	return append(dst, "}}"...)
 }
 
+// outOfQuota is the code, and then the type as well, of what is used up and does not come back by itself in a moment.
+const outOfQuota = "insufficient_quota"
+
 // openAIType is the "type" that OpenAI's own service answers with for such a failure.
-func openAIType(k Kind) string {
-	switch k {
+func openAIType(e *Error) string {
+	switch e.Kind {
 	case Invalid, NotFound, Exists, Stale, TooLarge, Unimplemented, Unauthenticated:
 		return "invalid_request_error"
 	case Denied:
 		return "permission_error"
 	case Exhausted:
+		if e.Code == outOfQuota {
+			return outOfQuota
+		}
 		return "rate_limit_error"
 	}
 	return "server_error"

@@ -3,6 +3,7 @@ package lease
 import (
 	"context"
 	"slices"
+	"strings"
 	"time"
 
 	"fairway/controlplane/internal/model"
@@ -202,6 +203,8 @@ func (c *Charges) Done(boot string, committed bool) {
 
 // settle makes a commit's balances those that count.
 func (t *term) settle(boot string, c *Charges) []BudgetEvent {
+	// After a backup was restored under it, a boot reports as "<boot>.<epoch>", and leases as ever.
+	boot, _, _ = strings.Cut(boot, ".")
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	now := t.l.o.Clock()

@@ -11,7 +11,7 @@ import (
 const maxParts = 256
 
 // PeekMultipart reads a multipart form (RFC 7578) without copying any of it: where its part "model" is, and what its parts
-// "stream" and "prompt" say. contentType is the header's value. It returns a fault (400) when the form is malformed, when
+// "stream", "prompt" and "n" say. contentType is the header's value. It returns a fault (400) when the form is malformed, when
 // the model is missing, empty, too long or there twice, and when there are too many parts.
 func PeekMultipart(body, contentType []byte) (Peek, *fault.Error) {
 	p := Peek{Form: true}
@@ -70,6 +70,8 @@ func PeekMultipart(body, contentType []byte) (Peek, *fault.Error) {
 			p.Stream = string(body[value.Start:value.End]) == "true"
 		case "prompt":
 			p.TextBytes += value.End - value.Start
+		case "n":
+			p.Asks.Answers, _ = wholeNumber(body[value.Start:value.End])
 		}
 	}
 	return p, invalid("the form has too many parts")

@@ -28,6 +28,9 @@ func (p *Peek) openingMember(s *Scanner, key []byte) bool {
 	case "messages", "input", "contents":
 		return p.turns(s)
 	}
+	if met, ok := p.askingMember(s, key); met {
+		return ok
+	}
 	return s.Value()
 }
 

@@ -34,6 +34,8 @@ type Peek struct {
 
 	// Opening is what the conversation begins with.
 	Opening Opening
+	// Asks is how much is asked for.
+	Asks Asks
 
 	// Form: the body is a multipart form, and ModelAt has no quotes.
 	Form bool

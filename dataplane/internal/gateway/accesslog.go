@@ -181,6 +181,8 @@ func (x *exchange) whatFailed() string {
 	switch {
 	case x.gone.Load():
 		return "client_gone"
+	case x.noRoom.Cause != 0:
+		return x.noRoom.String()
 	case x.refused != nil && x.refused.Code != "":
 		return x.refused.Code
 	case x.refused != nil:

@@ -86,7 +86,7 @@ func (x *exchange) copyHead() {
 	x.status = x.response.Status
 	x.out.Status(x.status)
 	secret := x.head[x.secret.Start:x.secret.End]
-	typed := false
+	typed, ours := false, x.limitHeaders()
 	for name, value := range x.response.Fields {
 		switch {
 		case isName(name, "content-type"):
@@ -94,6 +94,7 @@ func (x *exchange) copyHead() {
 				x.out.Add(name, value)
 			}
 			typed = true
+		case ours && isRateLimit(name):
 		case isUpstreamID(name):
 			x.logged.upstreamID(value)
 			x.out.Add([]byte(upstreamIDHeader), value)
@@ -141,8 +142,10 @@ func (x *exchange) answerFailure(f *failure) {
 		}
 		to.Set("Retry-After", strconv.FormatInt(ingress.RetrySeconds(wait), 10))
 	}
-	for _, h := range f.answer.headers {
-		to.Set(h[0], h[1])
+	if !x.limitHeaders() {
+		for _, h := range f.answer.headers {
+			to.Set(h[0], h[1])
+		}
 	}
 	x.debugHeaders()
 	_ = to.Send(body)

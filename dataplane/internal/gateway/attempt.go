@@ -197,7 +197,7 @@ func (x *exchange) refusal(e *dialect.UpstreamError, body []byte) *failure {
 	}
 	f.said = *e
 	for name, value := range x.response.Fields {
-		if hasPrefix(name, "x-ratelimit-") || hasPrefix(name, "anthropic-ratelimit-") {
+		if isRateLimit(name) {
 			f.answer.headers = append(f.answer.headers, [2]string{string(name), string(value)})
 		}
 	}

@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"fairway/dataplane/internal/report"
+	"fairway/pkg/bank"
+	syncv1 "fairway/pkg/gen/fairway/sync/v1"
 )
 
 // constantUpstream answers each request of benchSize bytes on kept connections with the same bytes.
@@ -49,16 +51,27 @@ type nullSink struct{}
 
 func (nullSink) Append(*report.Record) error { return nil }
 
+// limitAll sets limits at all places above the key, with slots enough, of a leader that says nothing more.
+func (w *world) limitAll() {
+	l := w.lend(patience)
+	all := make(map[bank.Owner]*syncv1.LimitsState)
+	for _, who := range []bank.Owner{theKey, theGroup, theTenant, theParent} {
+		all[who] = &syncv1.LimitsState{Concurrency: 1000, MaxRequestTokens: 1e6}
+	}
+	w.limits(l, all)
+	w.warm()
+	l.stop()
+}
+
 // BenchmarkWalk is the whole way, loopback sockets and the clients' side included, over one connection.
 func BenchmarkWalk(b *testing.B) {
 	const plain = `{"id":"x","object":"chat.completion","choices":[{"index":0,"message":{"role":"assistant","content":"Hello"},"finish_reason":"stop"}],"usage":{"prompt_tokens":9,"completion_tokens":12,"total_tokens":21}}`
 	event := `data: {"id":"x","object":"chat.completion.chunk","choices":[{"index":0,"delta":{"content":"hello"},"finish_reason":null}]}` + "\n\n"
 	events := strings.Repeat(event, 10) + `data: {"choices":[],"usage":{"prompt_tokens":9,"completion_tokens":12}}` + "\n\ndata: [DONE]\n\n"
+	whole := "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: " + strconv.Itoa(len(plain)) + "\r\n\r\n" + plain
 	for _, bc := range []struct{ name, answer, body, end string }{
-		{
-			"plain", "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: " + strconv.Itoa(len(plain)) + "\r\n\r\n" + plain,
-			plainBody, plain,
-		},
+		{"plain", whole, plainBody, plain},
+		{"limited", whole, plainBody, plain},
 		{
 			"stream", "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n" +
 				strconv.FormatInt(int64(len(events)), 16) + "\r\n" + events + "\r\n0\r\n\r\n",
@@ -72,6 +85,9 @@ func BenchmarkWalk(b *testing.B) {
 			ch.BaseUrl = constantUpstream(b, []byte(bc.answer))
 			w.put(1, "c-a", ch)
 			w.publish()
+			if bc.name == "limited" {
+				w.limitAll()
+			}
 			c := w.dial()
 			_ = c.SetDeadline(time.Time{})
 			out := []byte(request("/v1/chat/completions", w.key, bc.body))

@@ -103,6 +103,8 @@ func (x *exchange) whyFailed() string {
 	switch {
 	case x.gone.Load():
 		return verdictGone
+	case x.noRoom.Cause != 0:
+		return x.refused.Code + ": " + x.refused.Message
 	case x.last.cause != nil:
 		return clip(x.last.cause.Error(), 300)
 	case x.failed && x.last.said.Code != "":

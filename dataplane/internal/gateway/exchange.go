@@ -11,6 +11,7 @@ import (
 	"fairway/dataplane/internal/dialect/openai"
 	"fairway/dataplane/internal/health"
 	"fairway/dataplane/internal/ingress"
+	"fairway/dataplane/internal/limit"
 	"fairway/dataplane/internal/meter"
 	"fairway/dataplane/internal/provider"
 	"fairway/dataplane/internal/report"
@@ -35,8 +36,12 @@ type exchange struct {
 	call   upstream.Call
 	second atomic.Pointer[upstream.Call] // of a hedge; nil = there was none
 	gone   atomic.Bool                   // the client hung up
+	leaves atomic.Pointer[chan struct{}] // see Done; nil = the request does not wait for room
 	rng    route.Rand
 	names  [maxModelName]byte // where model's bytes are
+	digits [32]byte           // scratch
+
+	reserved limit.Reservation // of the limits above the request; of nothing once it is settled
 
 	look   sync.Mutex // held to change, and by others to read, what follows; see opens
 	open   bool       // others may look
@@ -66,6 +71,11 @@ type state struct {
 
 	choosing bool   // key and model are known, and who serves is being decided
 	miss     string // what came of waiting for state: "found", "final", or nothing
+
+	scopes    limit.Scopes  // the limits above it
+	noRoom    limit.Refusal // why they refused it; without a cause = they did not
+	between   bool          // a session's: the last response is on the books, and what is reserved is for the next
+	sinceLast time.Time     // when that was
 
 	taken taken // of what the proxy bears at once
 	body  *slab // what the client sent; nil once it is not needed any more
@@ -162,10 +172,7 @@ func (g *Gateway) begin(in *ingress.Request, out *ingress.Response) *exchange {
 
 // end is the end of every exchange, exactly once: everything that was taken is given back, and everything is counted.
 func (x *exchange) end() {
-	if x.watched {
-		// From here on nobody else knows of x.
-		x.in.Unwatch()
-	}
+	x.unwatch()
 	x.total.off()
 	x.limit.off()
 	x.settleUnanswered()
@@ -173,6 +180,7 @@ func (x *exchange) end() {
 	x.closeTunnel()
 	ended := x.g.now()
 	x.now = ended
+	x.giveBack()
 	x.land()
 	x.dropBody()
 	x.leave()
@@ -212,8 +220,9 @@ func (x *exchange) HungUp() {
 	x.abort()
 }
 
-// abort ends whatever is under way at upstreams. It is called by whoever watches the request.
+// abort ends whatever is under way at upstreams, and the wait for room. It is called by whoever watches the request.
 func (x *exchange) abort() {
+	x.tellLeaving()
 	x.call.Abort()
 	if second := x.second.Load(); second != nil {
 		second.Abort()
@@ -225,6 +234,14 @@ func (x *exchange) watch() {
 	x.watched = true
 	x.in.Watch(x)
 	x.startClock()
+}
+
+// unwatch ends that: who leaves from here on is not missed.
+func (x *exchange) unwatch() {
+	if x.watched {
+		x.watched = false
+		x.in.Unwatch()
+	}
 }
 
 // setModel keeps the name that the client asked for, which must outlive the body.

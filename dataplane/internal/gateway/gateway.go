@@ -1,5 +1,5 @@
 // Package gateway is the walk of one request through the proxy, readable from top to bottom: who calls (caller.go), what
-// is asked (body.go, find.go), whether there is room (load.go), which accounts are tried (attempts.go, pick.go, attempt.go)
+// is asked (body.go, find.go), whether there is room (load.go, limits.go), which accounts are tried (attempts.go, pick.go, attempt.go)
 // and for how long (deadline.go, hedge.go), what the health room hears of that (outcome.go), how it reaches the client
 // (answer.go, relay.go), and what is put on the books (settle.go). A WebSocket walks the same way and becomes a tunnel
 // (realtime.go). Why it went as it did can be asked while it lasts, and for a while after (trail.go, decision.go, recall.go).
@@ -31,6 +31,7 @@ import (
 	"fairway/dataplane/internal/dialect/edit"
 	"fairway/dataplane/internal/health"
 	"fairway/dataplane/internal/ingress"
+	"fairway/dataplane/internal/limit"
 	"fairway/dataplane/internal/otlp"
 	"fairway/dataplane/internal/report"
 	"fairway/dataplane/internal/snapshot"
@@ -52,6 +53,7 @@ type Deps struct {
 	Upstream  *upstream.Pool
 	Sink      Sink
 	Health    *health.Keeper        // nil = one of the gateway's own, without a leader
+	Limits    *limit.Keeper         // nil = likewise; its clock must be Now
 	Access    *accesslog.Log        // nil = none
 	OTLP      *otlp.Exporter        // nil = none
 	Log       *slog.Logger          // nil = none
@@ -115,12 +117,14 @@ type Gateway struct {
 	load    load
 	tunnels *tunnel.Relay
 	health  *health.Keeper
+	limits  *limit.Keeper
 	seed    uint64 // of orders that are this proxy's own
 	owners  owners
 	memory  memory
 	crowd   crowd
 	recall  *recall
 
+	estimator  *limit.Estimator
 	countRules edit.Rules
 	slabs      slabs
 	exchanges  sync.Pool
@@ -137,12 +141,17 @@ func New(d Deps, o Options) *Gateway {
 	if d.Health == nil {
 		d.Health = health.New(d.Snapshots, health.Options{Log: d.Log, Registry: d.Registry, Now: d.Now})
 	}
+	if d.Limits == nil {
+		d.Limits = limit.New(limit.Options{Registry: d.Registry, Now: d.Now})
+	}
 	o = o.withDefaults()
 	return &Gateway{
 		snapshots: d.Snapshots,
 		upstream:  d.Upstream,
 		sink:      d.Sink,
 		health:    d.Health,
+		limits:    d.Limits,
+		estimator: limit.NewEstimator(),
 		seed:      rand.Uint64(),
 		access:    d.Access,
 		otlp:      d.OTLP,
@@ -258,6 +267,9 @@ func (x *exchange) dispatch() *fault.Error {
 	x.belongs()
 	x.opens()
 	x.watch()
+	if f := x.reserve(); f != nil {
+		return f
+	}
 	x.budget.Begin()
 	x.budgeted = true
 	return x.attempts()
@@ -266,12 +278,14 @@ func (x *exchange) dispatch() *fault.Error {
 // refuse answers with a fault.
 func (x *exchange) refuse(f *fault.Error) {
 	x.settleUnanswered()
+	x.unwatch() // who leaves from here on has the answer
 	if x.gone.Load() {
 		// Nobody reads it; what the metrics see is that the client left.
 		f = fault.New(fault.Canceled, "the client closed the request")
 	}
 	x.status, x.refused = f.HTTPStatus(), f
 	x.debugHeaders()
+	x.limitHeaders()
 	if x.gone.Load() {
 		x.out.Close()
 	}

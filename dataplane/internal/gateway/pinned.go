@@ -40,6 +40,9 @@ func (x *exchange) relayPinned() *fault.Error {
 	x.choosing = true
 	x.opens()
 	x.watch()
+	if f := x.reserve(); f != nil {
+		return f
+	}
 	for i := range holders {
 		if x.gone.Load() {
 			return x.clientLeft()

@@ -165,6 +165,7 @@ func (x *exchange) tunnelRealtime() {
 		x.out.Set("Sec-WebSocket-Protocol", x.handshake.protocol)
 	}
 	x.debugHeaders()
+	x.limitHeaders()
 	client, err := x.out.Switch()
 	if err != nil {
 		x.noteHangUp()
@@ -192,8 +193,8 @@ func (x *exchange) tunnelRealtime() {
 	}
 }
 
-// bookResponse puts one response of a tunnel on the books.
-func (x *exchange) bookResponse(u tunnel.Usage) {
+// bookResponse puts one response of a tunnel on the books, and says whether there is room for another.
+func (x *exchange) bookResponse(u tunnel.Usage) *tunnel.Farewell {
 	x.now = x.g.now()
 	x.usage.Tokens = money.Tokens{
 		Input: x.usage.Input + u.Input, Cached: x.usage.Cached + u.Cached, Output: x.usage.Output + u.Output,
@@ -201,6 +202,30 @@ func (x *exchange) bookResponse(u tunnel.Usage) {
 	x.usage.Estimated = x.usage.Estimated || u.Estimated
 	x.g.health.Spent(x.served, u.Input+u.Output)
 	x.book(meter.Usage{Tokens: u.Tokens, Estimated: u.Estimated}, false)
+	x.between, x.sinceLast = true, x.now
+	return x.reserveNext()
+}
+
+// reserveNext takes what the session's next response will probably use. If there is no room for it, the session ends: with
+// an error event, and a code that says whether it is worth coming back.
+func (x *exchange) reserveNext() *tunnel.Farewell {
+	if !x.limited() {
+		return nil
+	}
+	f := x.g.limits.Admit(x, &x.reserved, &x.scopes, x.expectation())
+	x.leaves.Store(nil)
+	if f == nil || x.gone.Load() {
+		return nil
+	}
+	x.noRoom, x.refused = *f, f.Fault()
+	message := append([]byte(`{"type":"error","event_id":"`), x.out.RequestID()...)
+	message = append(append(message, `",`...), fault.AppendOpenAI(nil, x.refused)[1:]...)
+	const policyViolation, tryAgainLater = 1008, 1013 // RFC 6455, 7.4.1, and IANA's registry
+	code := uint16(tryAgainLater)
+	if f.Terminal() {
+		code = policyViolation
+	}
+	return &tunnel.Farewell{Message: message, Code: code, Reason: x.refused.Code}
 }
 
 // closeTunnel ends the connection to the upstream, if there is one.

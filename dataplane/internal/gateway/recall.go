@@ -78,7 +78,10 @@ func (r *recall) trace(x *exchange, outcome string, took time.Duration) {
 	s.op, s.status, s.outcome, s.miss = x.op, int32(x.status), outcome, x.miss
 	s.key, s.group, s.strategy = string(x.key.ID), x.group.Name, x.group.Strategy
 	s.err = ""
-	if x.refused != nil {
+	switch {
+	case x.noRoom.Cause != 0:
+		s.err = x.whyFailed()
+	case x.refused != nil:
 		s.err = x.refused.Code
 	}
 	s.revision = x.snap.Revision()

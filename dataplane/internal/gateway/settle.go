@@ -81,10 +81,8 @@ func (x *exchange) settleUnanswered() {
 
 // estimate is the usage that nobody told, from the text that went in and the text that was delivered.
 func (x *exchange) estimate(text int64) meter.Usage {
-	switch x.op {
-	case operation.Embeddings, operation.EmbedContent, operation.BatchEmbedContents, operation.Rerank,
-		operation.Images, operation.ImageEdits, operation.ImageVariations, operation.Speech:
-		text = 0 // what comes back is no text
+	if wordless(x.op) {
+		text = 0
 	}
 	return meter.Estimate(int64(x.peek.TextBytes), text)
 }
@@ -98,6 +96,7 @@ func (x *exchange) settle(u meter.Usage, failed bool) {
 		x.outcome.UncachedInput = u.Input - u.Cached
 	}
 	if !x.op.Facts().Billed {
+		x.repay(&x.record)
 		return
 	}
 	x.book(u, failed)
@@ -120,11 +119,13 @@ func (x *exchange) book(u meter.Usage, failed bool) {
 		Estimated: u.Estimated,
 		GroupID:   string(x.group.ID),
 		TenantID:  string(x.key.TenantID),
-		BeginMS:   x.start.UnixMilli(),
+		BeginMS:   x.begins().UnixMilli(),
 	}
 	x.price(r, &u, failed)
 	if err := x.g.sink.Append(r); err != nil {
 		x.g.meters.lost.Inc()
 		x.g.log.Error("cannot keep a usage record", "request_id", x.requestID(), "error", err)
 	}
+	x.repay(r)
+	x.learn(&u)
 }

@@ -99,7 +99,7 @@ func (k *Keeper) grant(p *purse, g *syncv1.Grant, at int64) {
 	}
 	have := c.balance.Load()
 	p.low.Store(min(max(have, 0), p.state.want) / 2)
-	if have < p.least() && g.GetLeft() == 0 {
+	if plus(have, max(g.GetLeft(), 0)) < p.least() {
 		p.dry.Store(min(at+drySpell, c.ends.Load()))
 	} else {
 		p.dry.Store(0)

@@ -33,7 +33,7 @@ func TestAway(t *testing.T) {
 			let := func() (n, marked int) {
 				for range 20 {
 					var r Reservation
-					if w.reserve(&r, Scopes{Key: k}, Estimate{Cost: 1}) == nil {
+					if w.reserve(&r, Scopes{AtKey: k}, Estimate{Cost: 1}) == nil {
 						n++
 						if r.Unmetered {
 							marked++
@@ -80,21 +80,21 @@ func TestSlotsAway(t *testing.T) {
 	w.open(k)
 	w.lend(of(k, 0, 1))
 	var r [4]Reservation
-	if f := w.reserve(&r[0], Scopes{Key: k}, Estimate{}); f != nil {
+	if f := w.reserve(&r[0], Scopes{AtKey: k}, Estimate{}); f != nil {
 		t.Fatalf("%+v", f)
 	}
 	w.k.Lost(w.now)
 	w.pass(20 * time.Second)
 	for i := 1; i <= 2; i++ {
-		if f := w.reserve(&r[i], Scopes{Key: k}, Estimate{}); f != nil {
+		if f := w.reserve(&r[i], Scopes{AtKey: k}, Estimate{}); f != nil {
 			t.Fatalf("%d: %+v", i, f)
 		}
 	}
-	if f := w.reserve(&r[3], Scopes{Key: k}, Estimate{}); f == nil || f.Cause != Away {
+	if f := w.reserve(&r[3], Scopes{AtKey: k}, Estimate{}); f == nil || f.Cause != Away {
 		t.Fatalf("a third: %+v", f)
 	}
 	w.k.Settle(&r[1], Usage{}, w.now)
-	if f := w.reserve(&r[3], Scopes{Key: k}, Estimate{}); f != nil {
+	if f := w.reserve(&r[3], Scopes{AtKey: k}, Estimate{}); f != nil {
 		t.Fatalf("after one came back: %+v", f)
 	}
 	w.k.Connect()
@@ -136,17 +136,17 @@ func TestVague(t *testing.T) {
 		w.answer()
 		w.k.part(closed.wallet.Load())
 		var r Reservation
-		if f := w.reserve(&r, Scopes{Key: closed}, Estimate{}); f == nil || f.Cause != Pending {
+		if f := w.reserve(&r, Scopes{AtKey: closed}, Estimate{}); f == nil || f.Cause != Pending {
 			t.Errorf("%v: at first: %+v", state, f)
 		}
 		at := w.k.reading(w.now)
-		if f := w.k.reserve(&r, &Scopes{Key: closed}, Estimate{}, at, true); f == nil || f.Cause != Away {
+		if f := w.k.reserve(&r, &Scopes{AtKey: closed}, Estimate{}, at, true); f == nil || f.Cause != Away {
 			t.Errorf("%v: closed: %+v", state, f)
 		}
-		if f := w.k.reserve(&r, &Scopes{Key: open}, Estimate{}, at, true); f != nil || !r.Unmetered {
+		if f := w.k.reserve(&r, &Scopes{AtKey: open}, Estimate{}, at, true); f != nil || !r.Unmetered {
 			t.Errorf("%v: open: %+v", state, f)
 		}
-		if w.push(of(closed, 0, 1)); w.reserve(&r, Scopes{Key: closed}, Estimate{}) != nil {
+		if w.push(of(closed, 0, 1)); w.reserve(&r, Scopes{AtKey: closed}, Estimate{}) != nil {
 			t.Errorf("%v: refused when it could tell", state)
 		}
 	}

@@ -7,19 +7,19 @@ import (
 	"fairway/pkg/operation"
 )
 
-// rich is a world with so much lent that no request lacks any.
-func rich(t testing.TB, scopes int) (*world, *Scopes) {
+// rich is a world with so much lent at so many places, from the inside, that no request lacks any.
+func rich(t testing.TB, n int) (*world, *Scopes) {
 	w := newWorld(t)
 	var s Scopes
-	for scope := range Scope(scopes) {
-		s[Key-scope] = terms(Key-scope, "x", Closed, Limit{What: Requests, Over: Minute, Amount: 1 << 50}, Limit{What: Tokens, Over: Minute, Amount: 1 << 50},
+	for out := range Place(n) {
+		s[AtKey-out] = termsAt(AtKey-out, Limit{What: Requests, Over: Minute, Amount: 1 << 50}, Limit{What: Tokens, Over: Minute, Amount: 1 << 50},
 			Limit{What: Concurrency, Amount: 1 << 50}, Limit{What: Cost, Over: Month, Amount: 1 << 50})
-		w.open(s[Key-scope])
+		w.open(s[AtKey-out])
 	}
 	w.ask()
 	w.answer()
-	for scope := range Scope(scopes) {
-		k := s[Key-scope]
+	for out := range Place(n) {
+		k := s[AtKey-out]
 		w.push(of(k, 0, 1<<50), of(k, 1, 1<<50), of(k, 2, 1<<50), of(k, 3, 1<<50))
 	}
 	return w, &s
@@ -29,10 +29,10 @@ func TestNothingIsAllocated(t *testing.T) {
 	if raceDetector {
 		t.Skip("the race detector allocates")
 	}
-	w, s := rich(t, 3)
+	w, s := rich(t, int(places))
 	poor := *s
-	poor[Key] = terms(Key, "poor", Closed, Limit{What: Requests, Over: Minute, Amount: 5})
-	w.open(poor[Key])
+	poor[AtKey] = terms(Key, "poor", Closed, Limit{What: Requests, Over: Minute, Amount: 5})
+	w.open(poor[AtKey])
 	e := NewEstimator()
 	e.Learn("m", 100, money.Tokens{Input: 25, Output: 10})
 	var r Reservation
@@ -67,10 +67,10 @@ func TestNothingIsAllocated(t *testing.T) {
 func BenchmarkReserveAndSettle(b *testing.B) {
 	for _, tt := range []struct {
 		name   string
-		scopes int
-	}{{"none", 0}, {"one", 1}, {"three", 3}} {
+		places int
+	}{{"none", 0}, {"one", 1}, {"three", 3}, {"four", 4}} {
 		b.Run(tt.name, func(b *testing.B) {
-			w, s := rich(b, tt.scopes)
+			w, s := rich(b, tt.places)
 			var r Reservation
 			b.ReportAllocs()
 			for b.Loop() {

@@ -17,6 +17,8 @@ const (
 	bytesPerToken = 4
 	outputUnsaid  = 1024
 	outputUnknown = 4096
+	// maxAnswers bounds how many answers are expected of one request; no provider gives more.
+	maxAnswers = 128
 	// lessons is from how many answers on a model is known.
 	lessons = 20
 	// ratioWeight is how much one answer counts in the ratio, and halveAt after how many answers old lengths count half.
@@ -49,7 +51,9 @@ type Request struct {
 	Model     string
 	TextBytes int64        // of text that the model reads
 	MaxTokens int64        // of output, as the client asks; 0 = it does not say
+	Answers   int64        // that it asks for; 0 = one
 	NoOutput  bool         // no text comes back, as with embeddings
+	Images    bool         // each answer is an image
 	Prices    money.Prices // the zero value costs nothing
 	// Ratio and GroupRatio multiply the cost; 0 = 1.
 	Ratio, GroupRatio money.PPM
@@ -78,13 +82,19 @@ func (e *Estimator) Estimate(q *Request) Estimate {
 	default:
 		tokens.Output = outputUnsaid
 	}
+	answers := min(max(q.Answers, 1), maxAnswers)
+	tokens.Output = min(tokens.Output, maxAmount/2/answers) * answers
+	use := money.Use{Tokens: tokens, Requests: 1}
+	if q.Images {
+		use.Images = answers
+	}
 	one := func(r money.PPM) money.PPM {
 		if r == 0 {
 			return money.One
 		}
 		return r
 	}
-	cost, err := money.Cost(money.Use{Tokens: tokens, Requests: 1}, q.Prices, one(q.Ratio), one(q.GroupRatio))
+	cost, err := money.Cost(use, q.Prices, one(q.Ratio), one(q.GroupRatio))
 	if err != nil {
 		cost = maxAmount
 	}

@@ -40,6 +40,12 @@ func TestEstimate(t *testing.T) {
 		{"ratios", nil, Request{Model: "m", MaxTokens: 10, Prices: prices, Ratio: 2_000_000, GroupRatio: 500_000}, [2]int64{10, 10}, [2]int64{100_000, 100_000}},
 		{"beyond all bounds", nil, Request{Model: "m", TextBytes: math.MaxInt64, MaxTokens: math.MaxInt64, Prices: money.Prices{Input: math.MaxInt64}},
 			[2]int64{maxAmount / 4, maxAmount}, [2]int64{maxAmount, maxAmount}},
+		{"three answers", nil, Request{Model: "m", MaxTokens: 10, Answers: 3, Prices: prices}, [2]int64{30, 30}, [2]int64{300_000, 300_000}},
+		{"answers beyond all bounds", nil, Request{Model: "m", MaxTokens: 10, Answers: math.MaxInt64}, [2]int64{1280, 1280}, [2]int64{}},
+		{"two images", nil, Request{Model: "m", NoOutput: true, Images: true, Answers: 2, Prices: money.Prices{Image: 40_000_000}},
+			[2]int64{0, 0}, [2]int64{80_000_000, 80_000_000}},
+		{"an image", nil, Request{Model: "m", NoOutput: true, Images: true, Prices: money.Prices{Image: 40_000_000, Request: 5}},
+			[2]int64{0, 0}, [2]int64{40_000_005, 40_000_005}},
 		{"negative", nil, Request{Model: "m", TextBytes: -5, MaxTokens: -5}, [2]int64{1024, 1024}, [2]int64{}},
 	}
 	for _, tt := range tests {

@@ -1,7 +1,6 @@
 package limit
 
 import (
-	"log/slog"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -20,8 +19,6 @@ type Options struct {
 	Spooled, Acked func() uint64
 	// Registry gets the metrics; nil = none.
 	Registry prometheus.Registerer
-	// Log; nil = nothing is logged.
-	Log *slog.Logger
 	// Now is the clock, with a monotonic reading; nil = time.Now.
 	Now func() time.Time
 }
@@ -40,7 +37,6 @@ const (
 // that speaks with the leader.
 type Keeper struct {
 	o     Options
-	log   *slog.Logger
 	epoch time.Time
 	meter *meters
 
@@ -63,14 +59,11 @@ func New(o Options) *Keeper {
 	if o.Wait == 0 {
 		o.Wait = defaultWait
 	}
-	if o.Log == nil {
-		o.Log = slog.New(slog.DiscardHandler)
-	}
 	if o.Now == nil {
 		o.Now = time.Now
 	}
 	k := &Keeper{
-		o: o, log: o.Log, epoch: o.Now(), wake: make(chan struct{}, 1),
+		o: o, epoch: o.Now(), wake: make(chan struct{}, 1),
 		wallets: make(map[scopeID]*wallet), purses: make(map[limitName]*purse),
 	}
 	k.talk.whole = true

@@ -1,6 +1,7 @@
 package limit
 
 import (
+	"strconv"
 	"testing"
 	"time"
 
@@ -104,6 +105,14 @@ func in(g *syncv1.Grant, window int64, starts, ends time.Duration) *syncv1.Grant
 		g.EndsIn = durationpb.New(ends)
 	}
 	return g
+}
+
+// scopeAt is whose limits stand at a place.
+func scopeAt(p Place) Scope { return [places]Scope{Tenant, Tenant, Group, Key}[p] }
+
+// termsAt are terms of a scope of their own at a place.
+func termsAt(p Place, limits ...Limit) *Terms {
+	return terms(scopeAt(p), strconv.Itoa(int(p)), Closed, limits...)
 }
 
 func terms(s Scope, id string, p Policy, limits ...Limit) *Terms {

@@ -110,7 +110,7 @@ func TestModel(t *testing.T) {
 			},
 			"request": func(t *rapid.T) {
 				p := promise{r: new(Reservation), tokens: rapid.Int64Range(0, 60).Draw(t, "tokens")}
-				f := k.Reserve(p.r, &Scopes{Key: terms}, Estimate{Tokens: p.tokens}, now)
+				f := k.Reserve(p.r, &Scopes{AtKey: terms}, Estimate{Tokens: p.tokens}, now)
 				if f != nil {
 					return
 				}

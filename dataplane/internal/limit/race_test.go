@@ -7,20 +7,21 @@ import (
 	"testing"
 )
 
-// TestThousand: a thousand at once never take more than was lent, from three scopes of which each is short of something
+// TestThousand: a thousand at once never take more than was lent, from four scopes of which each is short of something
 // else, and what they give back is all there again.
 func TestThousand(t *testing.T) {
 	w := newWorld(t)
 	var s Scopes
-	for scope := range scopeCount {
-		s[scope] = terms(scope, "x", Closed, Limit{What: Requests, Over: Minute, Amount: 1e6}, Limit{What: Tokens, Over: Minute, Amount: 1e6},
+	for at := range places {
+		s[at] = termsAt(at, Limit{What: Requests, Over: Minute, Amount: 1e6}, Limit{What: Tokens, Over: Minute, Amount: 1e6},
 			Limit{What: Concurrency, Amount: 1e6}, Limit{What: Cost, Over: Day, Amount: 1e6})
 	}
 	w.open(s[:]...)
 	w.lend(
-		of(s[Tenant], 0, 137), of(s[Tenant], 1, 1e5), of(s[Tenant], 2, 1e4), of(s[Tenant], 3, 1e5),
-		of(s[Group], 0, 1e4), of(s[Group], 1, 10*150), of(s[Group], 2, 1e4), of(s[Group], 3, 1e5),
-		of(s[Key], 0, 1e4), of(s[Key], 1, 1e5), of(s[Key], 2, 20), of(s[Key], 3, 7*1000),
+		of(s[AtParent], 0, 137), of(s[AtParent], 1, 1e5), of(s[AtParent], 2, 1e4), of(s[AtParent], 3, 1e5),
+		of(s[AtTenant], 0, 1e4), of(s[AtTenant], 1, 10*150), of(s[AtTenant], 2, 1e4), of(s[AtTenant], 3, 1e5),
+		of(s[AtGroup], 0, 1e4), of(s[AtGroup], 1, 1e5), of(s[AtGroup], 2, 20), of(s[AtGroup], 3, 1e5),
+		of(s[AtKey], 0, 1e4), of(s[AtKey], 1, 1e5), of(s[AtKey], 2, 1e4), of(s[AtKey], 3, 7*1000),
 	)
 	var admitted, most, under atomic.Int64
 	run := func(cancel bool) {
@@ -56,21 +57,21 @@ func TestThousand(t *testing.T) {
 		close(start)
 		all.Wait()
 	}
-	see := func(what string, want [3][4]int64) {
+	see := func(what string, want [places][4]int64) {
 		t.Helper()
-		for scope := range scopeCount {
+		for at := range places {
 			for i := range 4 {
-				if got := balance(w.purse(s[scope], i)); got != want[scope][i] {
-					t.Errorf("%s: %s of the %s: %d are left, want %d", what, s[scope].limits[i].What, scope, got, want[scope][i])
+				if got := balance(w.purse(s[at], i)); got != want[at][i] {
+					t.Errorf("%s: %s at %d: %d are left, want %d", what, s[at].limits[i].What, at, got, want[at][i])
 				}
 			}
-			if n := s[scope].wallet.Load().users.Load(); n != 0 {
+			if n := s[at].wallet.Load().users.Load(); n != 0 {
 				t.Errorf("%s: %d users", what, n)
 			}
 		}
 	}
 	run(true)
-	see("cancelled", [3][4]int64{{137, 1e5, 1e4, 1e5}, {1e4, 1500, 1e4, 1e5}, {1e4, 1e5, 20, 7000}})
+	see("cancelled", [places][4]int64{{137, 1e5, 1e4, 1e5}, {1e4, 1500, 1e4, 1e5}, {1e4, 1e5, 20, 1e5}, {1e4, 1e5, 1e4, 7000}})
 	run(false)
 	n := admitted.Load()
 	if n == 0 || n > 137 {
@@ -79,8 +80,9 @@ func TestThousand(t *testing.T) {
 	if most.Load() > 20 {
 		t.Errorf("%d at once, of 20", most.Load())
 	}
-	see("settled", [3][4]int64{
-		{137 - n, 1e5 - 10*n, 1e4, 1e5 - 7*n}, {1e4 - n, 1500 - 10*n, 1e4, 1e5 - 7*n}, {1e4 - n, 1e5 - 10*n, 20, 7000 - 7*n},
+	see("settled", [places][4]int64{
+		{137 - n, 1e5 - 10*n, 1e4, 1e5 - 7*n}, {1e4 - n, 1500 - 10*n, 1e4, 1e5 - 7*n},
+		{1e4 - n, 1e5 - 10*n, 20, 1e5 - 7*n}, {1e4 - n, 1e5 - 10*n, 1e4, 7000 - 7*n},
 	})
 }
 
@@ -105,7 +107,7 @@ func TestTurnsUnderLoad(t *testing.T) {
 					return
 				default:
 				}
-				if w.k.Reserve(&r, &Scopes{Key: k}, Estimate{}, start.Add(minute/10*duration(clock.Load()))) == nil {
+				if w.k.Reserve(&r, &Scopes{AtKey: k}, Estimate{}, start.Add(minute/10*duration(clock.Load()))) == nil {
 					byWindow[r.panes[0].number.Load()].Add(1)
 					taken.Add(1)
 					w.k.Settle(&r, Usage{}, start)

@@ -15,10 +15,27 @@ type Cause uint8
 const (
 	Spent   Cause = iota + 1 // the limit is used up in its window, over the whole fleet
 	Short                    // the leader lends more, but not at the pace that was asked for
-	Pending                  // the leader's answer is on its way: Await, then ask again
+	Pending                  // the leader's answer is on its way, and the request did not wait for it
 	Away                     // the leader cannot be reached, and the policy is closed or has nothing left
 	TooMuch                  // the request alone is above the maximum of one request
 )
+
+// String is the cause as logs name it.
+func (c Cause) String() string {
+	switch c {
+	case Spent:
+		return "spent"
+	case Short:
+		return "short"
+	case Pending:
+		return "pending"
+	case Away:
+		return "away"
+	case TooMuch:
+		return "too_much"
+	}
+	return "unknown"
+}
 
 // Refusal says which limit a request did not fit into. Of several, it names the one that is spent the longest.
 type Refusal struct {
@@ -69,6 +86,21 @@ func (f *Refusal) worse(o *Refusal) bool {
 // Terminal says whether the same request cannot succeed by itself however long the client waits.
 func (f *Refusal) Terminal() bool {
 	return f.Cause == TooMuch || f.Cause == Spent && f.Retry == 0
+}
+
+// String is the refusal as logs name it: key_requests_minute_spent, tenant_cost_rolling_away, group_tokens_too_much.
+func (f *Refusal) String() string {
+	over := f.Over.String()
+	switch {
+	case f.Cause == TooMuch:
+		over = ""
+	case f.Over == Rolling:
+		over = "rolling"
+	}
+	if over != "" {
+		over += "_"
+	}
+	return f.Scope.String() + "_" + f.What.String() + "_" + over + f.Cause.String()
 }
 
 // Fault is the refusal as clients are told.

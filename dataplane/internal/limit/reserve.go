@@ -5,9 +5,6 @@ import (
 	"time"
 )
 
-// Scopes are the terms that stand above one request, by scope; nil = no limits there.
-type Scopes [scopeCount]*Terms
-
 // Estimate is what a request will probably use. It is one request, and one at once, besides.
 type Estimate struct {
 	Tokens int64 // input and output
@@ -31,8 +28,8 @@ type Reservation struct {
 
 	state   atomic.Uint32
 	need    [whatCount]int64
-	wallets [scopeCount]*wallet
-	panes   [int(scopeCount) * maxLimits]*pane
+	wallets [places]*wallet
+	panes   [int(places) * maxLimits]*pane
 	n       int
 	refusal Refusal
 	waits   *wallet // whose answer would help; nil = none would
@@ -51,7 +48,7 @@ func (k *Keeper) Reserve(r *Reservation, s *Scopes, e Estimate, now time.Time) *
 // reserve does so; last says that there is no more waiting.
 func (k *Keeper) reserve(r *Reservation, s *Scopes, e Estimate, now int64, last bool) *Refusal {
 	r.Unmetered = false
-	if s[Tenant] == nil && s[Group] == nil && s[Key] == nil {
+	if *s == (Scopes{}) {
 		return nil
 	}
 	r.need = [whatCount]int64{Requests: 1, Tokens: clamp(e.Tokens), Concurrency: 1, Cost: clamp(e.Cost)}
@@ -112,7 +109,7 @@ func (k *Keeper) lacking(r *Reservation, t *Terms, w *wallet, p *purse, n, now i
 	switch {
 	case n > f.Limit && f.Limit > 0:
 		f.Cause = TooMuch
-	case f.Limit == 0 || now < p.dry.Load():
+	case f.Limit == 0 || now < p.dry.Load() && p.short(n, now):
 		f.Cause, f.Retry = Spent, p.again(now)
 	case !away && !last && now >= p.quiet.Load():
 		f.Cause, f.Retry = Pending, soon
@@ -128,6 +125,11 @@ func (k *Keeper) lacking(r *Reservation, t *Terms, w *wallet, p *purse, n, now i
 	}
 	r.refuse(f)
 	return nil
+}
+
+// short says whether what is held and what nobody holds, together, are less than n.
+func (p *purse) short(n, now int64) bool {
+	return plus(p.live(now).balance.Load(), max(p.left.Load(), 0)) < n
 }
 
 // again is when the limit has room again.

@@ -29,42 +29,43 @@ func TestNoLimitsCostNothing(t *testing.T) {
 
 // TestAllOrNothing: what the inner scopes refuse is given back to the outer ones, whichever refuses.
 func TestAllOrNothing(t *testing.T) {
-	for refusing := range scopeCount {
-		t.Run(refusing.String(), func(t *testing.T) {
+	for refusing, name := range [places]string{"parent", "tenant", "group", "key"} {
+		t.Run(name, func(t *testing.T) {
+			refusing := Place(refusing)
 			w := newWorld(t)
 			var s Scopes
-			for scope := range scopeCount {
-				s[scope] = terms(scope, "x", Closed, Limit{What: Requests, Over: Minute, Amount: 100}, Limit{What: Tokens, Over: Minute, Amount: 10_000},
+			for at := range places {
+				s[at] = termsAt(at, Limit{What: Requests, Over: Minute, Amount: 100}, Limit{What: Tokens, Over: Minute, Amount: 10_000},
 					Limit{What: Concurrency, Amount: 50}, Limit{What: Cost, Over: Always, Amount: 1e9})
-				w.open(s[scope])
+				w.open(s[at])
 			}
 			var grants []*syncv1.Grant
-			for scope := range scopeCount {
+			for at := range places {
 				tokens := int64(500)
-				if scope == refusing {
+				if at == refusing {
 					tokens = 99
 				}
-				grants = append(grants, of(s[scope], 0, 10), of(s[scope], 1, tokens), of(s[scope], 2, 5), of(s[scope], 3, 1000))
+				grants = append(grants, of(s[at], 0, 10), of(s[at], 1, tokens), of(s[at], 2, 5), of(s[at], 3, 1000))
 			}
 			w.lend(grants...)
 			var r Reservation
 			f := w.reserve(&r, s, Estimate{Tokens: 100, Cost: 7})
-			if f == nil || f.Scope != refusing || f.What != Tokens || f.Need != 100 || f.Limit != 10_000 {
+			if f == nil || f.Scope != scopeAt(refusing) || f.What != Tokens || f.Need != 100 || f.Limit != 10_000 {
 				t.Fatalf("refusal: %+v", f)
 			}
 			w.k.Settle(&r, Usage{Tokens: 1}, w.now) // of nothing
-			for scope := range scopeCount {
+			for at := range places {
 				tokens := int64(500)
-				if scope == refusing {
+				if at == refusing {
 					tokens = 99
 				}
 				for i, want := range []int64{10, tokens, 5, 1000} {
-					if got := balance(w.purse(s[scope], i)); got != want {
-						t.Errorf("%s %d: %d credits are left, want %d", scope, i, got, want)
+					if got := balance(w.purse(s[at], i)); got != want {
+						t.Errorf("place %d, limit %d: %d credits are left, want %d", at, i, got, want)
 					}
 				}
-				if n := s[scope].wallet.Load().users.Load(); n != 0 {
-					t.Errorf("%s: %d users", scope, n)
+				if n := s[at].wallet.Load().users.Load(); n != 0 {
+					t.Errorf("place %d: %d users", at, n)
 				}
 			}
 		})
@@ -92,7 +93,7 @@ func TestSettleOnce(t *testing.T) {
 	var r Reservation
 	take := func() {
 		t.Helper()
-		if f := w.reserve(&r, Scopes{Key: k}, Estimate{Tokens: 30, Cost: 20}); f != nil {
+		if f := w.reserve(&r, Scopes{AtKey: k}, Estimate{Tokens: 30, Cost: 20}); f != nil {
 			t.Fatalf("refused: %+v", f)
 		}
 	}
@@ -110,7 +111,7 @@ func TestSettleOnce(t *testing.T) {
 	take()
 	w.k.Settle(&r, Usage{Tokens: 200, Cost: 60}, w.now)
 	check("dearer", [4]int64{8, -110, 5, -15})
-	if f := w.reserve(&r, Scopes{Key: k}, Estimate{Tokens: 1}); f == nil || f.What != Tokens {
+	if f := w.reserve(&r, Scopes{AtKey: k}, Estimate{Tokens: 1}); f == nil || f.What != Tokens {
 		t.Errorf("let in while in debt: %+v", f)
 	}
 	// The debt is paid first.
@@ -134,13 +135,13 @@ func TestWindowsTurn(t *testing.T) {
 		in(of(k, 2, 70), 4, 8*time.Second, 24*time.Hour))
 	w.pass(time.Second)
 	var early, late, more Reservation
-	if f := w.reserve(&early, Scopes{Key: k}, Estimate{Tokens: 20, Cost: 20}); f != nil {
+	if f := w.reserve(&early, Scopes{AtKey: k}, Estimate{Tokens: 20, Cost: 20}); f != nil {
 		t.Fatalf("%+v", f)
 	}
-	if f := w.reserve(&late, Scopes{Key: k}, Estimate{Tokens: 20, Cost: 20}); f != nil {
+	if f := w.reserve(&late, Scopes{AtKey: k}, Estimate{Tokens: 20, Cost: 20}); f != nil {
 		t.Fatalf("%+v", f)
 	}
-	if f := w.reserve(&more, Scopes{Key: k}, Estimate{Tokens: 1}); f == nil || f.What != Requests {
+	if f := w.reserve(&more, Scopes{AtKey: k}, Estimate{Tokens: 1}); f == nil || f.What != Requests {
 		t.Fatalf("credits of the next window were spent: %+v", f)
 	}
 	old := [3]*pane{}
@@ -148,7 +149,7 @@ func TestWindowsTurn(t *testing.T) {
 		old[i] = w.purse(k, i).current.Load()
 	}
 	w.pass(8 * time.Second)
-	if f := w.reserve(&more, Scopes{Key: k}, Estimate{Tokens: 1, Cost: 1}); f != nil {
+	if f := w.reserve(&more, Scopes{AtKey: k}, Estimate{Tokens: 1, Cost: 1}); f != nil {
 		t.Fatalf("the new window is not open: %+v", f)
 	}
 	got := func() (out [3]int64) {
@@ -226,7 +227,7 @@ func TestRefusals(t *testing.T) {
 				tt.grant(w, k)
 			}
 			var r Reservation
-			f := w.reserve(&r, Scopes{Key: k}, tt.e)
+			f := w.reserve(&r, Scopes{AtKey: k}, tt.e)
 			if f == nil {
 				t.Fatal("let in")
 			}
@@ -265,7 +266,7 @@ func TestTightest(t *testing.T) {
 	}
 	none(g, k)
 	var r Reservation
-	f := w.reserve(&r, Scopes{Tenant: g, Key: k}, Estimate{Cost: 1})
+	f := w.reserve(&r, Scopes{AtTenant: g, AtKey: k}, Estimate{Cost: 1})
 	if f == nil || f.Scope != Key || f.What != Cost || f.Retry != time.Hour {
 		t.Errorf("named: %+v", f)
 	}

@@ -40,7 +40,7 @@ func TestConversation(t *testing.T) {
 		t.Errorf("said %v, with nothing to say", got)
 	}
 	var v Reservation
-	if f := w.reserve(&v, Scopes{Key: k}, Estimate{Tokens: 30}); f == nil || f.Cause != Pending {
+	if f := w.reserve(&v, Scopes{AtKey: k}, Estimate{Tokens: 30}); f == nil || f.Cause != Pending {
 		t.Fatalf("%+v", f)
 	}
 	select {
@@ -53,7 +53,7 @@ func TestConversation(t *testing.T) {
 		t.Errorf("first question: %v", r)
 	}
 	w.answer(in(of(k, 0, 40), 9, 0, 20*time.Second))
-	if f := w.reserve(&v, Scopes{Key: k}, Estimate{Tokens: 30}); f != nil {
+	if f := w.reserve(&v, Scopes{AtKey: k}, Estimate{Tokens: 30}); f != nil {
 		t.Fatalf("%+v", f)
 	}
 	// Less than half of what is wanted is left.
@@ -132,16 +132,16 @@ func TestLeaseEnds(t *testing.T) {
 	w.open(k)
 	w.lend(of(k, 0, 40), of(k, 1, 40))
 	var r, late Reservation
-	if f := w.reserve(&late, Scopes{Key: k}, Estimate{Tokens: 10, Cost: 10}); f != nil {
+	if f := w.reserve(&late, Scopes{AtKey: k}, Estimate{Tokens: 10, Cost: 10}); f != nil {
 		t.Fatalf("%+v", f)
 	}
 	w.pass(9*time.Second + 899*time.Millisecond)
-	if f := w.reserve(&r, Scopes{Key: k}, Estimate{Tokens: 1, Cost: 1}); f != nil {
+	if f := w.reserve(&r, Scopes{AtKey: k}, Estimate{Tokens: 1, Cost: 1}); f != nil {
 		t.Fatalf("refused before the end: %+v", f)
 	}
 	w.k.Cancel(&r)
 	w.pass(2 * time.Millisecond)
-	f := w.reserve(&r, Scopes{Key: k}, Estimate{Tokens: 1, Cost: 1})
+	f := w.reserve(&r, Scopes{AtKey: k}, Estimate{Tokens: 1, Cost: 1})
 	if f == nil || f.What != Tokens || f.Cause != Pending {
 		t.Fatalf("let in after the lease's end: %+v", f)
 	}
@@ -172,7 +172,7 @@ func TestCallback(t *testing.T) {
 	w.lend(of(k, 0, 40))
 	for range 3 {
 		var r Reservation
-		if f := w.reserve(&r, Scopes{Key: k}, Estimate{}); f != nil {
+		if f := w.reserve(&r, Scopes{AtKey: k}, Estimate{}); f != nil {
 			t.Fatalf("%+v", f)
 		}
 	}
@@ -223,18 +223,18 @@ func TestNextWindow(t *testing.T) {
 	w.k.rates.Store(never)
 	w.pass(2 * minute)
 	var r Reservation
-	if f := w.reserve(&r, Scopes{Key: k}, Estimate{}); f == nil {
+	if f := w.reserve(&r, Scopes{AtKey: k}, Estimate{}); f == nil {
 		t.Fatal("let in by a window that is over, under a lease that is not")
 	}
 	w.k.rates.Store(0)
 	// After a pause it is another window's turn; credits of one that is over are of no use.
 	w.pass(minute)
-	if f := w.reserve(&r, Scopes{Key: k}, Estimate{}); f == nil {
+	if f := w.reserve(&r, Scopes{AtKey: k}, Estimate{}); f == nil {
 		t.Fatal("let in by a window that is over")
 	}
 	w.ask()
 	w.answer(in(of(k, 0, 2), 7, 0, time.Minute))
-	if f := w.reserve(&r, Scopes{Key: k}, Estimate{}); f != nil {
+	if f := w.reserve(&r, Scopes{AtKey: k}, Estimate{}); f != nil {
 		t.Fatalf("%+v", f)
 	}
 
@@ -257,7 +257,7 @@ func TestBooks(t *testing.T) {
 	use := func(cost int64) {
 		t.Helper()
 		var r Reservation
-		if f := w.reserve(&r, Scopes{Key: k}, Estimate{Cost: 30}); f != nil {
+		if f := w.reserve(&r, Scopes{AtKey: k}, Estimate{Cost: 30}); f != nil {
 			t.Fatalf("%+v", f)
 		}
 		spooled++
@@ -296,7 +296,7 @@ func TestRest(t *testing.T) {
 	}
 	w.lend(in(of(all[0], 0, 5), 1, 0, time.Minute))
 	var r Reservation
-	if f := w.reserve(&r, Scopes{Key: all[0]}, Estimate{}); f != nil {
+	if f := w.reserve(&r, Scopes{AtKey: all[0]}, Estimate{}); f != nil {
 		t.Fatalf("%+v", f)
 	}
 	w.k.Cancel(&r)
@@ -335,12 +335,12 @@ func TestRest(t *testing.T) {
 	}
 	w.answer()
 	old := all[0].wallet.Load()
-	if f := w.reserve(&r, Scopes{Key: all[0]}, Estimate{}); f == nil || all[0].wallet.Load() == old {
+	if f := w.reserve(&r, Scopes{AtKey: all[0]}, Estimate{}); f == nil || all[0].wallet.Load() == old {
 		t.Error("the old wallet is used")
 	}
 	w.ask()
 	w.answer(of(all[0], 0, 1))
-	if f := w.reserve(&r, Scopes{Key: all[0]}, Estimate{}); f != nil {
+	if f := w.reserve(&r, Scopes{AtKey: all[0]}, Estimate{}); f != nil {
 		t.Errorf("%+v", f)
 	}
 }
@@ -366,7 +366,7 @@ func TestLeave(t *testing.T) {
 	w.open(k)
 	w.lend(of(k, 0, 40))
 	var r Reservation
-	if f := w.reserve(&r, Scopes{Key: k}, Estimate{}); f != nil {
+	if f := w.reserve(&r, Scopes{AtKey: k}, Estimate{}); f != nil {
 		t.Fatalf("%+v", f)
 	}
 	if w.k.Leave(w.now) != nil {
@@ -377,7 +377,7 @@ func TestLeave(t *testing.T) {
 	if h := holding(t, last); !last.GetLeaving() || h.GetReturned() != 39 || h.GetUsed() != 1 {
 		t.Errorf("last words: %v", last)
 	}
-	if f := w.reserve(&r, Scopes{Key: k}, Estimate{}); f == nil {
+	if f := w.reserve(&r, Scopes{AtKey: k}, Estimate{}); f == nil {
 		t.Error("let in after it left")
 	}
 }

@@ -5,7 +5,7 @@ import (
 	"sync/atomic"
 )
 
-// Scope is whose limit it is. Limits nest: a request must find room in its tenant, its group and its key.
+// Scope is whose limit it is.
 type Scope uint8
 
 // The scopes, from the outside in.
@@ -28,6 +28,21 @@ func (s Scope) String() string {
 	}
 	return "unknown"
 }
+
+// Place is where limits stand above a request. They nest: it must find room at each of its places.
+type Place uint8
+
+// The places, from the outside in. A tenant's parent is a tenant, too, with terms like any other's.
+const (
+	AtParent Place = iota
+	AtTenant
+	AtGroup
+	AtKey
+	places
+)
+
+// Scopes are the terms that stand above one request; nil = no limits there.
+type Scopes [places]*Terms
 
 // What is what a limit counts.
 type What uint8
@@ -106,7 +121,7 @@ type Limit struct {
 	Amount int64
 }
 
-// maxLimits is how many limits one scope may have: each of what there is, and cost over four windows.
+// maxLimits is how many limits one scope may have: requests, tokens, concurrency, and cost over five windows.
 const maxLimits = 8
 
 // Terms are the limits of one scope, as its resource says. They do not change; a new form of the resource has new terms,

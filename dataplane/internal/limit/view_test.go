@@ -13,7 +13,7 @@ func TestView(t *testing.T) {
 	w := newWorld(t)
 	both := []Limit{{What: Requests, Over: Minute, Amount: 60}, {What: Tokens, Over: Minute, Amount: 1000}}
 	tenant, key := terms(Tenant, "t", Closed, both...), terms(Key, "k", Closed, append(both, Limit{What: Cost, Over: Day, Amount: 5})...)
-	s := Scopes{Tenant: tenant, Key: key}
+	s := Scopes{AtTenant: tenant, AtKey: key}
 	if got := w.k.View(&s, w.now); got != (View{}) {
 		t.Errorf("before anything is known: %+v", got)
 	}
@@ -81,6 +81,22 @@ func TestSpans(t *testing.T) {
 		got, err := time.ParseDuration(string(appendSpan(nil, d)))
 		if err != nil || got < d || got-d > time.Millisecond {
 			t.Errorf("%v is written as %s (%v)", d, appendSpan(nil, d), err)
+		}
+	}
+}
+
+func TestRefusalInLogs(t *testing.T) {
+	for want, f := range map[string]Refusal{
+		"key_requests_minute_spent":   {Cause: Spent, Scope: Key, What: Requests, Over: Minute},
+		"group_concurrency_short":     {Cause: Short, Scope: Group, What: Concurrency, Over: Always},
+		"tenant_cost_rolling_away":    {Cause: Away, Scope: Tenant, What: Cost, Over: Rolling, Minutes: 90},
+		"tenant_cost_month_pending":   {Cause: Pending, Scope: Tenant, What: Cost, Over: Month},
+		"key_tokens_too_much":         {Cause: TooMuch, Scope: Key, What: Tokens, Over: Minute},
+		"key_cost_spent":              {Cause: Spent, Scope: Key, What: Cost, Over: Always},
+		"unknown_unknown_day_unknown": {Cause: 99, Scope: 99, What: 99, Over: Day},
+	} {
+		if got := f.String(); got != want {
+			t.Errorf("got %s, want %s", got, want)
 		}
 	}
 }

@@ -1,16 +1,19 @@
 package limit
 
-import (
-	"context"
-	"time"
-)
+import "time"
+
+// Client is who waits for a request. A context is one.
+type Client interface {
+	// Done is closed when the client leaves. It is asked for only when there is something to wait for.
+	Done() <-chan struct{}
+}
 
 // Admit is Reserve for a request that can wait: where the leader's answer is on its way it waits for that, 250 ms at most,
-// and tries again.
-func (k *Keeper) Admit(ctx context.Context, r *Reservation, s *Scopes, e Estimate) *Refusal {
+// and tries again. It ends when the client leaves, with a refusal.
+func (k *Keeper) Admit(c Client, r *Reservation, s *Scopes, e Estimate) *Refusal {
 	f := k.reserve(r, s, e, k.reading(k.o.Now()), k.o.Wait < 0)
 	if f != nil && f.Cause == Pending {
-		f = k.linger(ctx, r, s, e)
+		f = k.linger(c.Done(), r, s, e)
 	}
 	if f != nil {
 		k.meter.refuse(f)
@@ -19,7 +22,7 @@ func (k *Keeper) Admit(ctx context.Context, r *Reservation, s *Scopes, e Estimat
 }
 
 // linger waits for answers until one is enough.
-func (k *Keeper) linger(ctx context.Context, r *Reservation, s *Scopes, e Estimate) *Refusal {
+func (k *Keeper) linger(left <-chan struct{}, r *Reservation, s *Scopes, e Estimate) *Refusal {
 	late := time.NewTimer(k.o.Wait)
 	defer late.Stop()
 	k.meter.waits.Inc()
@@ -48,7 +51,7 @@ func (k *Keeper) linger(ctx context.Context, r *Reservation, s *Scopes, e Estima
 				k.inVain(w, p)
 			}
 			return k.reserve(r, s, e, k.reading(k.o.Now()), true)
-		case <-ctx.Done():
+		case <-left:
 			k.part(w)
 			return &r.refusal
 		}

@@ -56,7 +56,7 @@ func TestFirstUse(t *testing.T) {
 		for range 1000 {
 			all.Go(func() {
 				var r Reservation
-				switch f := k.Admit(ctx, &r, &Scopes{Key: budget}, Estimate{Cost: 1}); {
+				switch f := k.Admit(ctx, &r, &Scopes{AtKey: budget}, Estimate{Cost: 1}); {
 				case f == nil:
 					in.Add(1)
 					k.Settle(&r, Usage{Cost: 1}, time.Now())
@@ -88,7 +88,7 @@ func TestNoAnswer(t *testing.T) {
 		try := func() (*Refusal, time.Duration) {
 			var r Reservation
 			began := time.Now()
-			f := k.Admit(t.Context(), &r, &Scopes{Key: limit}, Estimate{})
+			f := k.Admit(t.Context(), &r, &Scopes{AtKey: limit}, Estimate{})
 			return f, time.Since(began)
 		}
 		var all sync.WaitGroup
@@ -117,7 +117,7 @@ func TestNoAnswer(t *testing.T) {
 		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Millisecond)
 		defer cancel()
 		var r Reservation
-		if k.Admit(ctx, &r, &Scopes{Key: limit}, Estimate{}) == nil {
+		if k.Admit(ctx, &r, &Scopes{AtKey: limit}, Estimate{}) == nil {
 			t.Error("let in after the client left")
 		}
 		if w := limit.wallet.Load(); w.waiters != 0 || w.users.Load() != 0 {
@@ -134,7 +134,7 @@ func TestNeverWait(t *testing.T) {
 		began := time.Now()
 		for policy, want := range map[Policy]bool{Closed: false, Safe: true, Open: true} {
 			var r Reservation
-			s := Scopes{Key: terms(Key, string(rune('a'+policy)), policy, Limit{What: Requests, Over: Minute, Amount: 10})}
+			s := Scopes{AtKey: terms(Key, string(rune('a'+policy)), policy, Limit{What: Requests, Over: Minute, Amount: 10})}
 			if f := k.Admit(t.Context(), &r, &s, Estimate{}); (f == nil) != want || r.Unmetered != want {
 				t.Errorf("policy %d: %+v", policy, f)
 			}

@@ -115,6 +115,9 @@ func TestKilledProcessIsReported(t *testing.T) {
 	if err := r.Flush(t.Context()); err != nil {
 		t.Fatal(err)
 	}
+	if spooled, acked := s.Spooled(), s.Acked(); spooled != 100 || acked != 100 {
+		t.Errorf("of this boot, %d records are spooled and %d on the books, want 100", spooled, acked)
+	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	for _, number := range accepted {

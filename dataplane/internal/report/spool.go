@@ -301,6 +301,9 @@ func (s *Spool) spooled() uint64 {
 	return n
 }
 
+// Acked is how many of them the books have.
+func (s *Spool) Acked() uint64 { return s.acked.Load() }
+
 // Close ends the spool: Append fails from now on. What is not acknowledged stays on disk for the next start; if all is,
 // nothing stays. The Reporter must have returned before.
 func (s *Spool) Close() error {

@@ -24,7 +24,8 @@ const maxCode = 64
 // because the tunnel ended before it did. It covers what was sent and delivered since the last response that did say,
 // not the conversation before, and so rather undercounts.
 type ledger struct {
-	on func(Usage)
+	on       func(Usage) *Farewell
+	farewell *Farewell // what it said; nil = the tunnel goes on
 
 	sentText, sentAudio atomic.Int64 // since the last response
 	sentUnmetered       int64        // of the client's direction
@@ -188,8 +189,8 @@ func (l *ledger) add(u Usage) {
 	l.usage.Cached += u.Cached
 	l.usage.Output += u.Output
 	l.usage.Estimated = l.usage.Estimated || u.Estimated
-	if l.on != nil {
-		l.on(u)
+	if l.on != nil && l.farewell == nil {
+		l.farewell = l.on(u)
 	}
 }
 

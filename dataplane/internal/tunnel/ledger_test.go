@@ -38,6 +38,11 @@ type facts struct {
 	LastError                               string
 }
 
+func (f *facts) take(u Usage) *Farewell {
+	f.Used = append(f.Used, u)
+	return nil
+}
+
 func TestLedger(t *testing.T) {
 	prompted := `>{"type":"conversation.item.create","item":{"type":"message","role":"user","content":[{"type":"input_text","text":"` +
 		strings.Repeat("a", 40) + `"}]}}`
@@ -78,7 +83,7 @@ func TestLedger(t *testing.T) {
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
 			var got facts
-			l := ledger{on: func(u Usage) { got.Used = append(got.Used, u) }}
+			l := ledger{on: got.take}
 			for _, event := range test.events {
 				if sent, client := strings.CutPrefix(event, ">"); client {
 					l.fromClient([]byte(sent), int64(len(sent)))
@@ -145,7 +150,7 @@ func TestMessagesHoweverTheyCome(t *testing.T) {
 		for _, fragment := range []int{0, 1 << 10, 7777} {
 			for _, piece := range []int{1 << 20, 4096, 1001, 3} {
 				var got facts
-				l := ledger{on: func(u Usage) { got.Used = append(got.Used, u) }}
+				l := ledger{on: got.take}
 				var m messages
 				m.reset(New(Options{MaxMessage: test.limit}), &l, false)
 				stream := fragmented(test.event, fragment, nil)

@@ -114,7 +114,7 @@ func warm(tb testing.TB) (client, upstream net.Conn, end func()) {
 			tb.Fatal(err)
 		}
 	}
-	tunnel := New(Options{}).Open(Side{Conn: near[0]}, Side{Conn: near[1]}, func(Usage) {})
+	tunnel := New(Options{}).Open(Side{Conn: near[0]}, Side{Conn: near[1]}, func(Usage) *Farewell { return nil })
 	done := make(chan struct{})
 	go func() {
 		defer close(done)

@@ -26,7 +26,7 @@ func (m *messages) reset(r *Relay, l *ledger, client bool) {
 }
 
 // feed reads the next bytes of the direction. The first good of them may be passed on: all, but for what follows a Close
-// frame, and the frame that is a violation.
+// frame or the response behind which the tunnel ends, and the frame that is a violation.
 func (m *messages) feed(b []byte) (good int, err error) {
 	var pc piece
 	for at := 0; at < len(b); {
@@ -44,9 +44,15 @@ func (m *messages) feed(b []byte) (good int, err error) {
 		if m.frames.boundary() {
 			good = at
 		}
+		if m.dismissed() {
+			return at, nil
+		}
 	}
 	return len(b), nil
 }
+
+// dismissed says whether the tunnel ends behind what was read last, which is then the end of a message.
+func (m *messages) dismissed() bool { return !m.frames.masked && m.ledger.farewell != nil }
 
 func (m *messages) take(pc *piece) {
 	if pc.last {

@@ -115,6 +115,17 @@ func (p *pump) fit(n int) {
 	}
 }
 
+// dismiss writes the last words to the client.
+func (p *pump) dismiss(f *Farewell) {
+	p.verdict = verdict{by: Proxy, why: Dismissed, spare: true}
+	p.writes.Add(1)
+	_, err := p.to.Conn.Write(f.frames())
+	p.writes.Add(1)
+	if err != nil {
+		p.verdict = verdict{by: p.writer, why: HungUp, err: err}
+	}
+}
+
 // pass hands on what came, as far as it keeps to the protocol. False is the end.
 func (p *pump) pass(b []byte) bool {
 	p.seen.Add(int64(len(b)))
@@ -142,6 +153,10 @@ func (p *pump) pass(b []byte) bool {
 	}
 	if answer {
 		p.verdict = verdict{by: p.reader, why: Closed, spare: true}
+		return false
+	}
+	if p.messages.dismissed() {
+		p.dismiss(p.messages.ledger.farewell)
 		return false
 	}
 	return !p.t.over.Load()

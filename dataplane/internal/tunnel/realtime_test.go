@@ -89,7 +89,10 @@ func (g *gate) serve(w http.ResponseWriter, r *http.Request, key string, offer [
 		"Sec-WebSocket-Accept: %s\r\nSec-WebSocket-Protocol: %s\r\n\r\n", Accept(key), protocol)
 	early, _ := rw.Peek(rw.Reader.Buffered())
 	first, _ := from.Peek(from.Buffered())
-	g.results <- g.relay.Open(Side{Conn: client, Buffered: early}, Side{Conn: upstream, Buffered: first}, func(u Usage) { g.used <- u }).Run()
+	g.results <- g.relay.Open(Side{Conn: client, Buffered: early}, Side{Conn: upstream, Buffered: first}, func(u Usage) *Farewell {
+		g.used <- u
+		return nil
+	}).Run()
 }
 
 // session is a client's, through the gate, to a fake provider.

@@ -4,7 +4,7 @@
 // Both directions are read frame by frame, strictly: who breaks the protocol ends the tunnel, because a message that two
 // readers understand differently is one that nobody has metered. When one side goes, the other is told at once.
 //
-// It refuses to change, add or hold back a byte; to let an extension through, since compressed messages could not be
+// It refuses to change, add or hold back a byte, but for the last words of who ends it (Farewell); to let an extension through, since compressed messages could not be
 // metered; to hold more of a message than Options.MaxMessage; and to check that text is UTF-8, which is for its reader.
 package tunnel
 
@@ -105,10 +105,20 @@ type Usage struct {
 	Estimated bool
 }
 
+// Farewell is what a client is told when a tunnel ends by onUsage.
+type Farewell struct {
+	// Message is a last text message; empty = none.
+	Message []byte
+	// Code and Reason are those of the Close frame; the reason has 123 bytes at most.
+	Code   uint16
+	Reason string
+}
+
 // Open makes a tunnel; Run works it. onUsage, if not nil, is told the usage of each response as it ends, so that a tunnel
-// that lives for hours is on the books all along; the sum of what it is told is Result.Usage. It is called by one
-// goroutine at a time, between two reads: it must not block.
-func (r *Relay) Open(client, upstream Side, onUsage func(Usage)) *Tunnel {
+// that lives for hours is on the books all along; the sum of what it is told is Result.Usage. What it returns ends the
+// tunnel behind that response; nil = it goes on. It is called by one goroutine at a time, between two reads of the
+// upstream: while it blocks, nothing of that reaches the client.
+func (r *Relay) Open(client, upstream Side, onUsage func(Usage) *Farewell) *Tunnel {
 	t := &Tunnel{relay: r}
 	t.ledger.on = onUsage
 	t.up = pump{t: t, from: client, to: upstream, reader: Client, writer: Upstream}
@@ -156,6 +166,8 @@ const (
 	Stuck
 	// Silent: neither side has said anything for too long.
 	Silent
+	// Dismissed: onUsage said so.
+	Dismissed
 )
 
 func (r Reason) String() string {
@@ -170,6 +182,8 @@ func (r Reason) String() string {
 		return "stuck"
 	case Silent:
 		return "silent"
+	case Dismissed:
+		return "dismissed"
 	case Aborted:
 	}
 	return "aborted"

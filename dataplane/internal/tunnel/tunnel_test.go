@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/http/httptest"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -22,6 +23,7 @@ type world struct {
 	tunnel           *Tunnel
 	client, upstream net.Conn // the far ends
 	used             chan Usage
+	farewell         atomic.Pointer[Farewell] // what onUsage says
 	result           chan Result
 }
 
@@ -76,7 +78,10 @@ func open(t *testing.T, o Options, kind pair) *world {
 	var client, upstream Side
 	client.Conn, w.client = kind(t)
 	upstream.Conn, w.upstream = kind(t)
-	w.tunnel = New(o).Open(client, upstream, func(u Usage) { w.used <- u })
+	w.tunnel = New(o).Open(client, upstream, func(u Usage) *Farewell {
+		w.used <- u
+		return w.farewell.Load()
+	})
 	go func() { w.result <- w.tunnel.Run() }()
 	t.Cleanup(func() {
 		w.tunnel.Abort(nil)
@@ -367,7 +372,10 @@ func TestAbort(t *testing.T) {
 			client, farClient := kind(t)
 			upstream, farUpstream := kind(t)
 			var tunnel *Tunnel
-			tunnel = New(Options{}).Open(Side{Conn: client}, Side{Conn: upstream}, func(Usage) { tunnel.Abort(cause) })
+			tunnel = New(Options{}).Open(Side{Conn: client}, Side{Conn: upstream}, func(Usage) *Farewell {
+				tunnel.Abort(cause)
+				return nil
+			})
 			go func() { _, _ = farUpstream.Write(append(said(doneEvent), said("more")...)) }()
 			go func() { _, _ = io.Copy(io.Discard, farClient) }()
 			if got := tunnel.Run(); got.Why != Aborted || !errors.Is(got.Err, cause) || got.Responses != 1 {
@@ -383,7 +391,7 @@ func TestAbort(t *testing.T) {
 func TestPanic(t *testing.T) {
 	client, farClient := sockets(t)
 	upstream, farUpstream := sockets(t)
-	tunnel := New(Options{}).Open(Side{Conn: client}, Side{Conn: upstream}, func(Usage) { panic("books") })
+	tunnel := New(Options{}).Open(Side{Conn: client}, Side{Conn: upstream}, func(Usage) *Farewell { panic("books") })
 	w := &world{t: t}
 	w.write(farUpstream, said(doneEvent))
 	func() {

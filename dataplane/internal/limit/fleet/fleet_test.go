@@ -126,7 +126,7 @@ func TestBudgetForTen(t *testing.T) {
 			try := func(n int) (pending bool) {
 				var r limit.Reservation
 				p := f.proxies[n]
-				refusal := p.purses.Reserve(&r, &limit.Scopes{limit.Key: terms[n]}, limit.Estimate{Cost: 1000}, f.now)
+				refusal := p.purses.Reserve(&r, &limit.Scopes{limit.AtKey: terms[n]}, limit.Estimate{Cost: 1000}, f.now)
 				if refusal != nil {
 					return refusal.Cause == limit.Pending
 				}
@@ -188,7 +188,7 @@ func (f *fleet) load(terms []*limit.Terms, offered int, tokens int64, takes time
 			}
 			n := random.IntN(len(f.proxies))
 			p, r := f.proxies[n], &limit.Reservation{}
-			if p.purses.Reserve(r, &limit.Scopes{limit.Key: terms[n]}, limit.Estimate{Tokens: tokens}, f.now) == nil {
+			if p.purses.Reserve(r, &limit.Scopes{limit.AtKey: terms[n]}, limit.Estimate{Tokens: tokens}, f.now) == nil {
 				admitted[f.now.Unix()/60-first]++
 				under = append(under, ending{f.now.Add(takes), r, p})
 				most = max(most, len(under))
