@@ -188,6 +188,7 @@ func TestLastCredits(t *testing.T) {
 			spent++
 		}
 		l.exchange(l.proxies...)
+		l.pass(100 * time.Millisecond)
 	}
 	if spent != 1000 {
 		t.Errorf("the one that asks spent %d of 1000", spent)
@@ -204,6 +205,7 @@ func TestUselessRemains(t *testing.T) {
 	want(spend, 60, 60, l.proxies...)
 	served := 0
 	for range 20 {
+		l.pass(100 * time.Millisecond)
 		l.exchange(l.proxies...)
 		for _, p := range l.proxies {
 			if l.pay(p, spend, 60) {
@@ -399,11 +401,13 @@ func TestExtremes(t *testing.T) {
 			for _, other := range amounts {
 				b := New(first)
 				now := Moment{Wall: noon}
-				b.Configure(owner, []Limit{{Kind: spend.Kind, Amount: limit}}, now)
+				b.Configure(owner, []Limit{{Kind: spend.Kind, Amount: limit}, {Kind: slots.Kind, Amount: limit}}, now)
 				b.Open(spend, map[int64]int64{1: other}, now)
 				for i, boot := range []string{"a", "b", "a", "b"} {
 					a, err := b.Handle(boot, ask(boot, uint64(i+1), true, &syncv1.Holding{
 						Limit: spend.ref(), Window: 1, Granted: granted, Returned: other, Used: other, Booked: granted, Want: most, Least: other,
+					}, &syncv1.Holding{
+						Limit: slots.ref(), Window: 1, Granted: granted, Returned: other / 2, Used: other / 3, Want: most, Least: granted,
 					}), now)
 					if err != nil {
 						t.Fatal(err)
@@ -542,5 +546,91 @@ func TestRollingAhead(t *testing.T) {
 	}
 	if out != 100 {
 		t.Errorf("%d are out of 100", out)
+	}
+}
+
+// What is left for one request goes to one proxy, however many want it and have a part of it.
+func TestLastRequest(t *testing.T) {
+	for _, alone := range []bool{false, true} {
+		l := newLab(t, first, 8, map[ID]int64{spend: 1000})
+		want(spend, 125, 125, l.proxies...)
+		l.exchange(l.proxies...)
+		l.pass(time.Second)
+		for _, p := range l.proxies {
+			if held(p, spend, l.mono) != 125 {
+				t.Fatalf("%s holds %d", p.boot, held(p, spend, l.mono))
+			}
+		}
+		want(spend, 5000, 1000, l.proxies...)
+		for range 3 {
+			for _, p := range l.proxies {
+				l.exchange(p)
+				if alone {
+					l.pass(10 * time.Millisecond)
+				}
+			}
+		}
+		served := 0
+		for _, p := range l.proxies {
+			if l.pay(p, spend, 1000) {
+				served++
+			}
+		}
+		if served != 1 {
+			t.Errorf("%d were served in three exchanges, want 1", served)
+		}
+	}
+}
+
+// A proxy that has all slots in use, and would use each that comes back, gives them up to one that has none, until both
+// have the same.
+func TestSlotsInUse(t *testing.T) {
+	l := newLab(t, first, 2, map[ID]int64{slots: 10})
+	a, b := l.proxies[0], l.proxies[1]
+	want(slots, 100, 1, a)
+	for range 12 {
+		l.exchange(a)
+		for a.take(slots, 1, l.mono) {
+		}
+	}
+	if used := a.now(slots, l.mono).used; used != 10 {
+		t.Fatalf("a uses %d of 10", used)
+	}
+	want(slots, 100, 1, b)
+	for range 30 {
+		l.pass(20 * time.Millisecond)
+		l.exchange(b, a)
+		a.now(slots, l.mono).used-- // one ends, and another begins if it may
+		a.take(slots, 1, l.mono)
+		for b.take(slots, 1, l.mono) {
+		}
+		x, y := a.now(slots, l.mono), b.now(slots, l.mono)
+		if x.used+y.used > 10 {
+			t.Fatalf("%d and %d are in use, of 10", x.used, y.used)
+		}
+	}
+	if x, y := a.now(slots, l.mono).used, b.now(slots, l.mono).used; x > 6 || y < 4 {
+		t.Errorf("a uses %d and b %d", x, y)
+	}
+}
+
+// Slots that a proxy uses beyond its credits, which a policy let in while the leader was away, are counted; and it gets no
+// others on top before they have ended.
+func TestSlotsBeyond(t *testing.T) {
+	b := New(first)
+	now := Moment{Wall: noon}
+	b.Configure(owner, []Limit{{Kind: slots.Kind, Amount: 10}}, now)
+	for i, step := range []struct{ used, granted, left int64 }{{5, 2, 5}, {3, 2, 7}, {2, 6, 4}, {0, 6, 4}} {
+		h := &syncv1.Holding{Limit: slots.ref(), Window: 1, Granted: 2, Used: step.used, Want: 4, Least: 1}
+		if i > 2 {
+			h.Granted = 6
+		}
+		a, err := b.Handle("b", ask("b", uint64(i+1), i == 0, h), now)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if g := a.GetGrants()[0]; g.GetGranted() != step.granted || g.GetLeft() != step.left {
+			t.Errorf("%d in use: %v", step.used, g)
+		}
 	}
 }

@@ -28,6 +28,7 @@ type cell struct {
 	reclaimed  int64 // what boots that are gone may still put on the books
 	judged     bool
 	leases     []*lease
+	waiting    []*lease // that have too little to serve a request, in the order in which they are to get it
 }
 
 // lease is what one boot has of a cell.
@@ -39,9 +40,12 @@ type lease struct {
 	granted, returned, used, booked int64
 	want, least                     int64
 
-	keep   int64  // credits that may stay unspent; -1 = all
-	mark   uint32 // of the declaration that named it last
-	yields bool   // it has just given back what was called: that is for others, even if it wants more
+	keep   int64         // what may stay, of what is unspent or of all slots
+	mark   uint32        // of the declaration that named it last
+	yields bool          // it has just given back what was called: that is for others, even if it wants more
+	waits  bool          // it is among those of its cell that wait
+	told   bool          // it is in its session's news
+	until  time.Duration // what it was given for a request is not called back before
 }
 
 // charge is what the lease may cost its limit beyond the books. Of what is booked, only that counts which the boot has
@@ -53,6 +57,17 @@ func (l *lease) charge() int64 {
 // held is what may be spent; debt is what was spent beyond.
 func (l *lease) held() int64 { return max(0, l.granted-l.returned-l.used) }
 func (l *lease) debt() int64 { return max(0, l.used-(l.granted-l.returned)) }
+
+// mayStay is what a call counts: all slots, in use or not; of everything else, what is unspent.
+func (l *lease) mayStay() int64 {
+	if l.book.id.slots() {
+		return l.granted - l.returned
+	}
+	return l.held()
+}
+
+// called tells whether credits are called back that have not come yet.
+func (l *lease) called() bool { return l.keep != all }
 
 // current is the window of the book that is now.
 func (b *Bank) current(bk *book) int64 {
@@ -143,6 +158,7 @@ func (l *lease) drop() {
 	if i := slices.Index(l.cell.leases, l); i >= 0 {
 		l.cell.leases = slices.Delete(l.cell.leases, i, i+1)
 	}
+	l.cell.served(l)
 }
 
 // end closes a lease whose boot will not be heard of again, or has given everything back.

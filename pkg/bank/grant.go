@@ -41,7 +41,8 @@ func (b *Bank) describe(g *syncv1.Grant, bk *book, c *cell, l *lease) {
 		return
 	}
 	g.Granted = l.granted
-	if l.keep >= 0 {
+	g.Coming = l.waits
+	if l.called() {
 		g.Keep = &l.keep
 	}
 }
@@ -53,25 +54,45 @@ func (b *Bank) describe(g *syncv1.Grant, bk *book, c *cell, l *lease) {
 // credits that others do not use are called back.
 func (b *Bank) grant(bk *book, c *cell, l *lease) {
 	b.judge(bk, c)
-	// What was spent beyond the credits counts already. To grant it costs nothing, and makes the counters agree.
-	if d := l.debt(); d <= math.MaxInt64-l.granted {
+	if d := l.debt(); d > 0 && bk.id.slots() {
+		// These are called back, or a policy let more in: nothing is lent until so many have ended.
+		c.served(l)
+		return
+	} else if d <= math.MaxInt64-l.granted {
+		// What was spent beyond the credits counts already. To grant it costs nothing, and makes the counters agree.
 		l.granted += d
 	}
 	held := l.held()
 	useful := max(0, l.least-held) // less serves nothing
 	need := max(l.want-held, useful)
-	if l.want <= 0 || need <= 0 || l.keep >= 0 || l.yields {
+	if l.want <= 0 || need <= 0 || l.called() || l.yields {
 		return
 	}
-	left := b.left(bk, c)
+	left := max(b.left(bk, c), 0) - c.promised(l)
 	if left > 0 && left >= useful {
 		part := left / b.sharers(bk, c)
+		if useful == 0 && part < l.least {
+			return // It would serve nothing there, and be missing where it could.
+		}
 		g := min(need, max(part, useful, 1), math.MaxInt64-l.granted)
 		l.granted += g
-		useful -= g
+		if useful > 0 {
+			l.until = b.clock.mono + patience
+			if bk.id.slots() {
+				l.until = b.clock.mono + fresh
+			}
+		}
+		c.served(l)
+		return
 	}
-	if useful > 0 {
+	if useful == 0 {
+		return
+	}
+	if b.canServe(bk, c, l) {
+		c.wait(l)
 		b.callBack(bk, c, l)
+	} else {
+		c.served(l)
 	}
 }
 
@@ -107,6 +128,10 @@ func (c *cell) sharers() (needy, all int64) {
 // nil, because more is out than there is. Nobody keeps more than an equal part, nor anything that serves nothing; and
 // each call halves what is held at least, so that credits that lie idle soon get to where they are used.
 func (b *Bank) callBack(bk *book, c *cell, needy *lease) {
+	if needy != nil && bk.id.slots() {
+		b.callSlots(bk, c, needy)
+		return
+	}
 	left := b.left(bk, c)
 	var held, n int64
 	for _, l := range c.leases {
@@ -124,21 +149,23 @@ func (b *Bank) callBack(bk *book, c *cell, needy *lease) {
 	}
 	fair := max(0, pool) / n
 	for _, l := range c.leases {
-		if l == needy || l.session.silent {
+		if l == needy || l.session.silent || needy != nil && !b.callable(l) {
 			continue
 		}
 		keep := fair
-		switch {
-		case needy != nil && l.held() < l.least:
-			keep = 0
-		case needy != nil:
-			keep = min(fair, l.held()/2)
+		if needy != nil {
+			if keep = min(fair, l.held()/2); keep < l.least {
+				keep = 0
+			}
 		}
-		if l.held() <= keep || l.keep >= 0 && l.keep <= keep {
+		if bk.id.slots() {
+			keep = add(keep, l.used)
+		}
+		if l.mayStay() <= keep || l.keep <= keep {
 			continue
 		}
 		l.keep = keep
-		l.session.news = append(l.session.news, l)
+		l.tell()
 	}
 }
 
@@ -160,10 +187,19 @@ func (b *Bank) ahead(s *session, bk *book, c *cell, l *lease) *syncv1.Grant {
 	return g
 }
 
+// tell notes that the boot is to be told of a lease.
+func (l *lease) tell() {
+	if !l.told {
+		l.told = true
+		l.session.news = append(l.session.news, l)
+	}
+}
+
 // news is what a boot is to be told of leases that it did not ask about.
 func (b *Bank) news(s *session) []*syncv1.Grant {
 	var grants []*syncv1.Grant
 	for _, l := range s.news {
+		l.told = false
 		if s.leases[l.cell] != l {
 			continue
 		}

@@ -44,15 +44,17 @@ func TestHistory(t *testing.T) {
 		bank.Configure(owner, []Limit{{Kind: slot.Kind, Amount: limit}}, now())
 	}
 	lead(1)
-	var (
-		wait    sync.WaitGroup
-		history = make([][]porcupine.Operation, boots)
-	)
-	for i := range boots {
-		wait.Go(func() {
-			p := newProxy(fmt.Sprintf("b%d", i), slot)
-			p.least[slot] = 1
-			for round := range rounds {
+	history := make([][]porcupine.Operation, boots)
+	proxies := make([]*proxy, boots)
+	for i := range proxies {
+		proxies[i] = newProxy(fmt.Sprintf("b%d", i), slot)
+		proxies[i].least[slot] = 1
+	}
+	for round := range rounds {
+		// Nobody goes far ahead: the lease of one that is left behind would end, of which the history knows nothing.
+		var wait sync.WaitGroup
+		for i, p := range proxies {
+			wait.Go(func() {
 				p.demand[slot] = int64((round*7+i*3)%20 + 1)
 				mu.Lock()
 				at := mono
@@ -77,10 +79,10 @@ func TestHistory(t *testing.T) {
 				history[i] = append(history[i], porcupine.Operation{
 					ClientId: i, Call: call, Return: clock.Add(1), Input: deed{granted: after - before + returned, returned: returned},
 				})
-			}
-		})
+			})
+		}
+		wait.Wait()
 	}
-	wait.Wait()
 	var all []porcupine.Operation
 	granted := int64(0)
 	for _, h := range history {

@@ -196,7 +196,7 @@ var often = strings.Fields(`exchange exchange exchange exchange ask ask ask deli
 	reconnect reconnect kill spool elect jump`)
 
 func TestFleet(t *testing.T) {
-	var admitted, elections, kills int64
+	var admitted, elections, kills, called int64
 	rapid.Check(t, func(t *rapid.T) {
 		w := newWorld(t)
 		ask := func(p *proxy, full bool) {
@@ -256,8 +256,12 @@ func TestFleet(t *testing.T) {
 					admitted++
 				}
 			},
-			"begin": func(*rapid.T) {
-				if p := w.pick(); p.take(slots, 1, w.mono) {
+			"begin": func(t *rapid.T) {
+				p := w.pick()
+				for range rapid.IntRange(1, 5).Draw(t, "n") {
+					if !p.take(slots, 1, w.mono) {
+						break
+					}
 					w.running[p]++
 				}
 			},
@@ -328,10 +332,17 @@ func TestFleet(t *testing.T) {
 		for range rapid.IntRange(200, 400).Draw(t, "steps") {
 			steps[rapid.SampledFrom(often).Draw(t, "step")](t)
 			w.check()
+			for _, p := range w.proxies {
+				for _, u := range p.purses {
+					if u.id == slots && u.held() < 0 {
+						called++
+					}
+				}
+			}
 		}
 	})
-	t.Logf("%d requests admitted, %d elections, %d kills", admitted, elections, kills)
-	if admitted == 0 {
-		t.Error("nothing was ever admitted")
+	t.Logf("%d requests admitted, %d elections, %d kills, %d times slots in use were called back", admitted, elections, kills, called)
+	if admitted == 0 || called == 0 {
+		t.Error("nothing was ever admitted, or called back")
 	}
 }

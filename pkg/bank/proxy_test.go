@@ -115,12 +115,14 @@ func (p *proxy) request(now time.Duration, full bool) *syncv1.LeaseRequest {
 		switch {
 		case over:
 			u.returned, want = max(u.returned, u.granted-u.used), 0
-		case u.keep >= 0 && u.held() > u.keep:
+		case u.id.slots() && u.granted-u.returned > u.keep:
+			u.returned = u.granted - u.keep
+		case !u.id.slots() && u.held() > u.keep:
 			u.returned += u.held() - u.keep
 		case u.held() > want:
 			u.returned += u.held() - want
 		}
-		u.keep = -1
+		u.keep = all
 		h := &syncv1.Holding{
 			Limit: u.id.ref(), Window: u.window, Granted: u.granted, Returned: u.returned, Used: max(0, u.used),
 			Booked: u.booked, Want: want, Least: p.least[u.id],
@@ -169,10 +171,10 @@ func (p *proxy) hear(r *syncv1.LeaseResponse, now time.Duration) {
 			end = sent + g.GetEndsIn().AsDuration()
 		}
 		if u == nil {
-			if g.GetGranted() == 0 || end <= now {
+			if g.GetState() != syncv1.GrantState_GRANT_STATE_OPEN || end <= now {
 				continue
 			}
-			u = &purse{slot: at, keep: -1, begin: now, end: end}
+			u = &purse{slot: at, keep: all, begin: now, end: end}
 			if g.GetStartsIn() != nil {
 				u.begin = now + g.GetStartsIn().AsDuration()
 			}

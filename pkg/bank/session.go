@@ -133,6 +133,11 @@ func (b *Bank) apply(s *session, holdings []*syncv1.Holding, full bool) *syncv1.
 		b.forget(s)
 	}
 	for i := range lines {
+		if c := lines[i].cell; c != nil && len(c.waiting) > 0 {
+			b.serve(lines[i].book, c)
+		}
+	}
+	for i := range lines {
 		a := &lines[i]
 		answer.Grants = append(answer.Grants, a.grant)
 		if a.cell == nil {
@@ -190,7 +195,7 @@ func (b *Bank) believe(s *session, bk *book, h *syncv1.Holding, full bool) (*cel
 
 // lend makes a lease without credits.
 func (b *Bank) lend(s *session, bk *book, c *cell) *lease {
-	l := &lease{session: s, book: bk, cell: c, keep: -1, mark: s.mark}
+	l := &lease{session: s, book: bk, cell: c, keep: all, mark: s.mark}
 	s.leases[c] = l
 	c.leases = append(c.leases, l)
 	return l
@@ -212,9 +217,9 @@ func (l *lease) believe(h *syncv1.Holding, full bool) {
 		l.booked = max(l.booked, h.GetBooked(), 0)
 	}
 	l.want, l.least = max(h.GetWant(), 0), max(h.GetLeast(), 1)
-	l.yields = l.keep >= 0 && l.held() <= l.keep
+	l.yields = l.called() && l.mayStay() <= l.keep
 	if l.yields {
-		l.keep = -1
+		l.keep = all
 	}
 }
 

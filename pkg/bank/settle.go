@@ -78,7 +78,7 @@ func (b *Bank) Open(id ID, balances map[int64]int64, now Moment) {
 		for _, l := range c.leases {
 			if l.want > 0 && l.held() < l.least && !l.session.silent {
 				b.grant(bk, c, l)
-				l.session.news = append(l.session.news, l)
+				l.tell()
 			}
 		}
 	}

@@ -127,7 +127,7 @@ func TestNoNewsWhileDeclaring(t *testing.T) {
 	if r, err := l.Handle(a.boot, piece, l.now()); r != nil || err != nil {
 		t.Fatalf("a piece was answered: %v, %v", r, err)
 	}
-	want(slots, 1, 1, b)
+	want(slots, 2, 2, b) // and one is left
 	if _, err := l.Handle(b.boot, b.request(l.mono, false), l.now()); err != nil {
 		t.Fatal(err)
 	}

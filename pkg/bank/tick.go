@@ -13,13 +13,23 @@ type Note struct {
 	Response *syncv1.LeaseResponse
 }
 
-// Tick ends what is over, and returns what boots are to be told now. A note that cannot be delivered may be dropped: what
-// it says comes again with the answer to the next declaration. It is to be called several times a second.
+// Tick ends what is over, and returns what boots are to be told now. It is to be called several times a second.
 func (b *Bank) Tick(now Moment) []Note {
+	b.tell(now)
+	for _, s := range b.sessions {
+		b.age(s)
+	}
+	b.sweep()
+	return b.Notes(now)
+}
+
+// Notes returns what boots are to be told now, without asking. Called after each Handle it lets credits move between boots
+// as fast as messages do; otherwise they wait for the next Tick. A note that cannot be delivered may be dropped: what it
+// says comes again with the answer to the next declaration.
+func (b *Bank) Notes(now Moment) []Note {
 	b.tell(now)
 	var notes []Note
 	for _, s := range b.sessions {
-		b.age(s)
 		// While a boot declares, what it will say of its grants is not known: anything told now might count twice.
 		if len(s.news) == 0 || s.stale || s.inside {
 			continue
@@ -30,7 +40,6 @@ func (b *Bank) Tick(now Moment) []Note {
 			}})
 		}
 	}
-	b.sweep()
 	slices.SortFunc(notes, func(x, y Note) int { return cmp.Compare(x.Boot, y.Boot) })
 	return notes
 }
@@ -74,7 +83,8 @@ func (b *Bank) mute(s *session) {
 	if s.silent {
 		return
 	}
-	s.silent, s.stale, s.news = true, true, nil
+	s.silent, s.stale = true, true
+	b.news(s)
 	b.silent++
 	for _, l := range s.leases {
 		if l.book.id.slots() {
@@ -89,7 +99,7 @@ func (b *Bank) leave(s *session) {
 	s.gone = true
 	for _, l := range s.leases {
 		l.returned = max(l.returned, l.granted-min(l.granted, l.used))
-		l.want, l.keep = 0, -1
+		l.want, l.keep = 0, all
 		if !l.book.id.Booked() {
 			l.end()
 		}

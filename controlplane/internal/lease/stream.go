@@ -174,9 +174,7 @@ func (t *term) handle(s *stream, r *syncv1.LeaseRequest) error {
 		t.l.metrics.answers.Inc()
 	}
 	s.answer(bank.Split(answer, perAnswer))
-	if len(r.GetHoldings()) > 0 {
-		t.soon() // Others may be called upon, and balances were opened.
-	}
+	t.tell(t.bank.Notes(now)) // what others have to give back, or may have now
 	return nil
 }
 

@@ -14,12 +14,8 @@ import (
 )
 
 const (
-	// tickEvery is how often the bank looks at the clock, and hurryAfter how soon after that, at the earliest, when
-	// somebody waits for what it has to say.
-	tickEvery  = 200 * time.Millisecond
-	hurryAfter = 20 * time.Millisecond
-	// tickShare is which part of the time looking at the clock may take at most, when somebody waits.
-	tickShare = 10
+	// tickEvery is how often the bank looks at the clock.
+	tickEvery = 200 * time.Millisecond
 	// pause is the first one between attempts at the store, maxPause the longest.
 	pause    = 100 * time.Millisecond
 	maxPause = 2 * time.Second
@@ -37,7 +33,6 @@ type term struct {
 	fence store.Fence
 	first bool // nothing was out when it began
 	inbox *inbox
-	hurry chan struct{} // one place: somebody waits for what the next tick says
 	clean chan struct{} // one place: somebody is dirty
 	over  chan struct{} // closed when the leadership has ended
 	turn  chan struct{} // one place: who may change balances in the store
@@ -58,7 +53,7 @@ type term struct {
 func newTerm(l *Leases, f store.Fence) *term {
 	return &term{
 		l: l, fence: f, inbox: newInbox(),
-		hurry: make(chan struct{}, 1), clean: make(chan struct{}, 1), over: make(chan struct{}), turn: make(chan struct{}, 1),
+		clean: make(chan struct{}, 1), over: make(chan struct{}), turn: make(chan struct{}, 1),
 		zones: zones{}, spent: map[bank.Owner]account{}, dirty: map[bank.Owner]struct{}{},
 		boots: newBoots(), deposed: make(chan struct{}),
 	}
@@ -168,7 +163,7 @@ func (t *term) run(ctx context.Context) error {
 	cleaning.Go(func() { t.keepClean(ctx) })
 	defer cleaning.Wait()
 	defer cancel()
-	tick := time.NewTimer(tickEvery)
+	tick := time.NewTicker(tickEvery)
 	defer tick.Stop()
 	for {
 		select {
@@ -179,22 +174,9 @@ func (t *term) run(ctx context.Context) error {
 		case <-t.inbox.signal:
 			t.observe()
 			continue
-		case <-t.hurry:
 		case <-tick.C:
+			t.tick()
 		}
-		began := time.Now()
-		t.tick()
-		// The next one serves all who hurry meanwhile.
-		t.breathe(ctx, max(hurryAfter, tickShare*time.Since(began)))
-		tick.Reset(tickEvery)
-	}
-}
-
-// breathe leaves the bank to the streams for a while.
-func (t *term) breathe(ctx context.Context, d time.Duration) {
-	select {
-	case <-time.After(d):
-	case <-ctx.Done():
 	}
 }
 
@@ -226,26 +208,23 @@ func (t *term) tick() {
 	defer t.mu.Unlock()
 	now := t.l.o.Clock()
 	t.openBooks(now)
-	for _, n := range t.bank.Tick(now) {
+	t.tell(t.bank.Tick(now))
+	t.boots.forget(now)
+}
+
+// tell passes on what the bank has to say without being asked. t.mu is held.
+func (t *term) tell(notes []bank.Note) {
+	for _, n := range notes {
 		if !t.boots.tell(n) {
 			t.l.metrics.dropped.Inc()
 		}
 	}
-	t.boots.forget(now)
 }
 
 // openBooks tells the bank the balances that it wants to know. t.mu is held.
 func (t *term) openBooks(now bank.Moment) {
 	for _, w := range t.bank.Wanted(math.MaxInt, now) {
 		t.bank.Open(w.ID, t.spent[w.Owner].windows(w.Kind), now)
-	}
-}
-
-// soon asks for a tick that does not wait for its time.
-func (t *term) soon() {
-	select {
-	case t.hurry <- struct{}{}:
-	default:
 	}
 }
 

@@ -91,7 +91,7 @@ func (k *Keeper) grant(p *purse, g *syncv1.Grant, at int64) {
 		p.reckon(at)
 		p.left.Store(max(g.GetLeft(), 0))
 	}
-	if g.Keep != nil && c.giveUp(g.GetKeep()) > 0 {
+	if g.Keep != nil && c.yield(g.GetKeep()) > 0 {
 		k.ask(p.state.wallet) // others wait for it
 	}
 	if c != p.live(at) {
@@ -99,11 +99,19 @@ func (k *Keeper) grant(p *purse, g *syncv1.Grant, at int64) {
 	}
 	have := c.balance.Load()
 	p.low.Store(min(max(have, 0), p.state.want) / 2)
-	if plus(have, max(g.GetLeft(), 0)) < p.least() {
+	if plus(have, max(g.GetLeft(), 0)) < p.least() && !g.GetComing() {
 		p.dry.Store(min(at+drySpell, c.ends.Load()))
 	} else {
 		p.dry.Store(0)
 	}
+}
+
+// yield gives back what is called for.
+func (p *pane) yield(keep int64) int64 {
+	if p.purse.what == Concurrency {
+		return p.giveUpSlots(keep)
+	}
+	return p.giveUp(keep)
 }
 
 // restart begins the counters anew, when the leader has forgotten the boot's holding: nothing was held, and what was used is

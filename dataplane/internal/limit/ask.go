@@ -15,6 +15,8 @@ const (
 	// nothing left for it, or could not tell.
 	pace    = int64(5 * time.Millisecond)
 	drought = int64(50 * time.Millisecond)
+	// contest is how soon when slots are short: they change hands as requests end.
+	contest = int64(20 * time.Millisecond)
 	// renewal is which part of the short lease's time passes before it is renewed, whatever there is to say.
 	renewal = 4
 	// firstRenewal is for when no lease time is known.
@@ -144,7 +146,10 @@ func (k *Keeper) askers(at int64) []*wallet {
 		}
 		gap := pace
 		for _, p := range *w.purses.Load() {
-			if at < p.dry.Load() || at < p.vague.Load() {
+			switch {
+			case p.what == Concurrency && p.left.Load() == 0:
+				gap = max(gap, contest)
+			case at < p.dry.Load() || at < p.vague.Load():
 				gap = drought
 			}
 		}
@@ -199,7 +204,7 @@ func (k *Keeper) holdings(to []*syncv1.Holding, w *wallet, at int64, full bool) 
 
 func (k *Keeper) holdingsOf(to []*syncv1.Holding, w *wallet, p *purse, at int64, full bool) []*syncv1.Holding {
 	s := &p.state
-	want := p.demand(w, at)
+	want := p.demand(w, at, k.o.Wait > 0)
 	s.want = want
 	open := p.live(at)
 	least := int64(0)
@@ -243,7 +248,11 @@ func (k *Keeper) holdingsOf(to []*syncv1.Holding, w *wallet, p *purse, at int64,
 
 // surplus takes back what is held far beyond what is wanted, for others.
 func (p *pane) surplus(want int64) int64 {
-	if p.balance.Load() <= plus(want, want) {
+	spare := want
+	if p.purse.what == Concurrency {
+		spare = 0
+	}
+	if p.balance.Load() <= plus(want, spare) {
 		return 0
 	}
 	return p.drain(p.balance.Load() - want)

@@ -122,7 +122,7 @@ func TestVague(t *testing.T) {
 		w.open(closed, open)
 		a, b := of(closed, 0, 0), of(open, 0, 0)
 		a.State, b.State = state, state
-		news := w.k.join(closed.wallet.Load())
+		news := w.k.join(closed.wallet.Load(), w.purse(closed, 0))
 		w.lend(a, b)
 		select {
 		case <-news:
@@ -134,7 +134,7 @@ func TestVague(t *testing.T) {
 			t.Error("the leader is not asked again")
 		}
 		w.answer()
-		w.k.part(closed.wallet.Load())
+		w.k.part(closed.wallet.Load(), w.purse(closed, 0))
 		var r Reservation
 		if f := w.reserve(&r, Scopes{AtKey: closed}, Estimate{}); f == nil || f.Cause != Pending {
 			t.Errorf("%v: at first: %+v", state, f)

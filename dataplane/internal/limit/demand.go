@@ -36,8 +36,8 @@ type lending struct {
 // least is what serves a request, by those that came lately. The caller holds Keeper.mu.
 func (p *purse) least() int64 { return max(p.need.Load(), p.state.need, 1) }
 
-// demand brings the rate up to date and returns what the purse would like to hold unspent.
-func (p *purse) demand(w *wallet, now int64) int64 {
+// demand brings the rate up to date and returns what the purse would like to hold unspent; waits says whether requests wait.
+func (p *purse) demand(w *wallet, now int64, waits bool) int64 {
 	s := &p.state
 	if s.former {
 		return 0
@@ -63,6 +63,13 @@ func (p *purse) demand(w *wallet, now int64) int64 {
 	}
 	want := s.rate * ahead
 	if p.what == Concurrency {
+		if p.left.Load() == 0 {
+			// Others need them: one that is idle may be used in a moment, but nothing is wanted in advance.
+			if waits {
+				missed = p.queue.Load()
+			}
+			return min(plus(missed, min(max(open.balance.Load(), 0), 1)), max(p.amount.Load(), 0))
+		}
 		// Slots come back: what is wanted are some more than are in use.
 		want = float64(used) / 4
 	}

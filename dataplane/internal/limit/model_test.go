@@ -160,3 +160,95 @@ func TestModel(t *testing.T) {
 		})
 	})
 }
+
+// TestSlotsModel: slots that are called back while they are in use come back as their requests end, whatever else is granted,
+// called and repeated meanwhile: no more requests are under way than the leader counts.
+func TestSlotsModel(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		now := time.Now()
+		k := New(Options{BootID: "me", Now: func() time.Time { return now }})
+		terms := terms(Key, "k", Closed, Limit{What: Concurrency, Amount: 50})
+		name := ref(&wallet{scope: Key, id: "k"}, newPurse(terms.limits[0]))
+		var granted, returned, used int64 // as the leader knows
+		var open []*Reservation
+		var note *syncv1.LeaseResponse
+		say := func(keep *int64) {
+			g := of(terms, 0, granted)
+			g.Limit, g.Left, g.Keep = name, rapid.Int64Range(0, 2).Draw(t, "left"), keep
+			note = &syncv1.LeaseResponse{
+				Term: 1, Sequence: k.talk.sequence, Ttl: durationpb.New(10 * time.Second), BookedTtl: durationpb.New(time.Minute),
+				Grants: []*syncv1.Grant{g},
+			}
+			k.Apply(note, now)
+		}
+		ask := func() {
+			k.Tick(now)
+			for _, r := range k.Ask(now) {
+				for _, h := range r.GetHoldings() {
+					if h.GetReturned() < returned || h.GetReturned() > h.GetGranted() {
+						t.Fatalf("%d were returned: %v", returned, h)
+					}
+					returned, used = h.GetReturned(), h.GetUsed()
+				}
+			}
+		}
+		k.enter(terms, k.reading(now)).users.Add(-1)
+		ask()
+		say(nil)
+		t.Repeat(map[string]func(*rapid.T){
+			"pass": func(t *rapid.T) {
+				now = now.Add(time.Duration(rapid.Int64Range(1, 1500).Draw(t, "ms")) * time.Millisecond)
+				ask()
+				say(nil)
+			},
+			"grant": func(t *rapid.T) {
+				if free := 50 - max(granted-returned, used); used <= granted-returned && free > 0 {
+					granted += rapid.Int64Range(0, free).Draw(t, "slots")
+				}
+				say(nil)
+			},
+			"call": func(t *rapid.T) {
+				keep := rapid.Int64Range(0, 50).Draw(t, "keep")
+				say(&keep)
+				if keep < granted-returned && k.talk.later == nil {
+					now = now.Add(time.Second)
+					ask()
+					if granted-returned > keep {
+						t.Fatalf("%d slots are kept, %d may be", granted-returned, keep)
+					}
+				}
+			},
+			"repeat": func(*rapid.T) { k.Apply(note, now) },
+			"begin": func(*rapid.T) {
+				r := new(Reservation)
+				if k.Reserve(r, &Scopes{AtKey: terms}, Estimate{}, now) == nil {
+					open = append(open, r)
+				}
+			},
+			"end": func(t *rapid.T) {
+				if len(open) == 0 {
+					return
+				}
+				i := rapid.IntRange(0, len(open)-1).Draw(t, "which")
+				if rapid.Bool().Draw(t, "cancelled") {
+					k.Cancel(open[i])
+				} else {
+					k.Settle(open[i], Usage{}, now)
+				}
+				open = append(open[:i], open[i+1:]...)
+			},
+			"": func(t *rapid.T) {
+				if n := int64(len(open)); n > max(granted-returned, used) || n > 50 {
+					t.Fatalf("%d are under way, of %d granted, %d returned and %d told", n, granted, returned, used)
+				}
+			},
+		})
+		for _, r := range open {
+			k.Settle(r, Usage{}, now)
+		}
+		now = now.Add(2 * time.Second)
+		if ask(); used != 0 {
+			t.Fatalf("%d are in use at the end", used)
+		}
+	})
+}

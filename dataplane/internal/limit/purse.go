@@ -82,6 +82,15 @@ func (p *pane) giveUp(keep int64) int64 {
 	return n
 }
 
+// giveUpSlots returns all but so many slots, and says how many that were. What comes back of those in use pays for them. The
+// caller holds Keeper.mu.
+func (p *pane) giveUpSlots(keep int64) int64 {
+	n := max(p.granted-p.returned-max(keep, 0), 0)
+	p.give(-n)
+	p.returned += n
+	return n
+}
+
 // purse is one limit that is in use at this proxy.
 type purse struct {
 	what    What
@@ -99,7 +108,10 @@ type purse struct {
 	need    atomic.Int64 // the most that one request wanted lately
 	left    atomic.Int64 // that nobody held, as the leader said last; -1 = it did not
 
-	aside   pane         // what the policy lets through while the leader is away
+	aside pane          // what the policy lets through while the leader is away
+	queue atomic.Int64  // requests that wait for a slot
+	freed chan struct{} // says to one of them that a slot is free; nil = these are no slots
+
 	asideAt atomic.Int64 // when its share was laid out; 0 = it is not
 	laid    atomic.Int64 // how much that was
 
@@ -156,3 +168,20 @@ func minus(a, b int64) int64 {
 
 // clamp makes an amount one that can be counted.
 func clamp(n int64) int64 { return min(max(n, 0), maxAmount) }
+
+// nudge says to a request that waits for a slot that one is free.
+func (p *purse) nudge(c *pane) {
+	if p.freed == nil || p.queue.Load() == 0 || c.balance.Load() <= 0 {
+		return
+	}
+	select {
+	case p.freed <- struct{}{}:
+	default: // one is told already, and tells the next
+	}
+}
+
+// waitable says whether a request may wait for a slot to come back here: the leader need not be asked for that. No more
+// wait than there are slots, so that nobody waits for long where requests are short.
+func (p *purse) waitable(now, until int64) bool {
+	return p.freed != nil && now < until && p.live(now).number.Load() != 0 && p.queue.Load() <= p.amount.Load()
+}

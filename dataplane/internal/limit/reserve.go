@@ -109,6 +109,9 @@ func (k *Keeper) lacking(r *Reservation, t *Terms, w *wallet, p *purse, n, now i
 	switch {
 	case n > f.Limit && f.Limit > 0:
 		f.Cause = TooMuch
+	case !last && p.waitable(now, k.until(p)):
+		f.Cause, f.Retry = Pending, soon
+		r.waits, r.purse = w, p
 	case f.Limit == 0 || now < p.dry.Load() && p.short(n, now):
 		f.Cause, f.Retry = Spent, p.again(now)
 	case !away && !last && now >= p.quiet.Load():

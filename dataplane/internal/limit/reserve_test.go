@@ -188,6 +188,7 @@ func TestRefusals(t *testing.T) {
 		kind      fault.Kind
 		code, say string
 		terminal  bool
+		last      bool // it has waited
 	}{
 		{name: "spent", limit: minute, grant: func(w *world, k *Terms) {
 			g := in(of(k, 0, 0), 1, 0, 40*time.Second)
@@ -215,7 +216,7 @@ func TestRefusals(t *testing.T) {
 			g := of(k, 0, 0)
 			g.Left = 0
 			w.lend(g)
-		}, cause: Spent, retry: time.Second, kind: fault.Exhausted, code: "rate_limit_exceeded", say: "3 requests at once is reached"},
+		}, last: true, cause: Spent, retry: time.Second, kind: fault.Exhausted, code: "rate_limit_exceeded", say: "3 requests at once is reached"},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -227,7 +228,7 @@ func TestRefusals(t *testing.T) {
 				tt.grant(w, k)
 			}
 			var r Reservation
-			f := w.reserve(&r, Scopes{AtKey: k}, tt.e)
+			f := w.k.reserve(&r, &Scopes{AtKey: k}, tt.e, w.k.reading(w.now), tt.last)
 			if f == nil {
 				t.Fatal("let in")
 			}

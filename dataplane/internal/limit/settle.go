@@ -13,6 +13,7 @@ func (k *Keeper) Settle(r *Reservation, u Usage, now time.Time) {
 	for _, c := range r.panes[:r.n] {
 		p := c.purse
 		c.settle(r.need[p.what], used[p.what], at)
+		k.back(p, c)
 		if !p.long {
 			continue
 		}
@@ -41,7 +42,23 @@ func (p *pane) settle(took, used, now int64) {
 // Cancel gives back all that a reservation took, the request included: it reached nobody. Only the first call for a
 // reservation does anything, Settle included.
 func (k *Keeper) Cancel(r *Reservation) {
-	if r.state.CompareAndSwap(held, free) {
-		r.giveBack()
+	if !r.state.CompareAndSwap(held, free) {
+		return
+	}
+	panes := r.panes[:r.n]
+	r.giveBack()
+	for _, c := range panes {
+		k.back(c.purse, c)
+	}
+}
+
+// back says that a slot came back: to a request that waits for it, or to the leader, which called for it.
+func (k *Keeper) back(p *purse, c *pane) {
+	if p.freed == nil {
+		return
+	}
+	p.nudge(c)
+	if p.left.Load() == 0 {
+		k.ask(p.state.wallet) // others may wait for it
 	}
 }

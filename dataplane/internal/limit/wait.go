@@ -21,51 +21,54 @@ func (k *Keeper) Admit(c Client, r *Reservation, s *Scopes, e Estimate) *Refusal
 	return f
 }
 
-// linger waits for answers until one is enough.
+// linger waits for answers until one is enough. A request that lacks a slot waits as well for one that comes back here.
 func (k *Keeper) linger(left <-chan struct{}, r *Reservation, s *Scopes, e Estimate) *Refusal {
 	late := time.NewTimer(k.o.Wait)
 	defer late.Stop()
 	k.meter.waits.Inc()
 	for heard := false; ; heard = true {
 		w, p := r.waits, r.purse
-		news := k.join(w)
+		news := k.join(w, p)
 		if news == nil {
 			return k.reserve(r, s, e, k.reading(k.o.Now()), true)
 		}
 		// The answer may have come before the wait began.
 		f := k.reserve(r, s, e, k.reading(k.o.Now()), false)
 		if f == nil || f.Cause != Pending {
-			k.part(w)
+			k.part(w, p)
+			p.nudge(p.current.Load()) // one was told of a slot, and there may be more
 			return f
 		}
-		if r.waits != w {
-			k.part(w) // by now it is another's answer that is needed
+		if r.waits != w || r.purse != p {
+			k.part(w, p) // by now it is another's answer that is needed
 			continue
 		}
 		select {
 		case <-news:
-			k.part(w)
+		case <-p.freed:
 		case <-late.C:
-			k.part(w)
+			k.part(w, p)
 			if !heard {
 				k.inVain(w, p)
 			}
 			return k.reserve(r, s, e, k.reading(k.o.Now()), true)
 		case <-left:
-			k.part(w)
+			k.part(w, p)
 			return &r.refusal
 		}
+		k.part(w, p)
 	}
 }
 
 // join is what an answer about the wallet closes; nil = too many wait for that.
-func (k *Keeper) join(w *wallet) <-chan struct{} {
+func (k *Keeper) join(w *wallet, p *purse) <-chan struct{} {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	if w.waiters >= maxWaiters {
 		return nil
 	}
 	w.waiters++
+	p.queue.Add(1)
 	if w.news == nil {
 		w.news = make(chan struct{})
 	}
@@ -73,7 +76,8 @@ func (k *Keeper) join(w *wallet) <-chan struct{} {
 }
 
 // part ends a request's wait.
-func (k *Keeper) part(w *wallet) {
+func (k *Keeper) part(w *wallet, p *purse) {
+	p.queue.Add(-1)
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	w.waiters--

@@ -144,3 +144,48 @@ func TestNeverWait(t *testing.T) {
 		}
 	})
 }
+
+// TestSlotComesBack: a request that finds no slot waits for one that another gives back here, in the order in which they
+// came, and those that wait when it is over are told that there is none. Nobody waits beyond as many as there are slots.
+func TestSlotComesBack(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		w.k.o.Now = time.Now
+		three := terms(Key, "k", Closed, Limit{What: Concurrency, Amount: 3})
+		w.open(three)
+		g := of(three, 0, 3)
+		g.Left = 0
+		w.lend(g)
+		var held [3]Reservation
+		for i := range held {
+			if f := w.reserve(&held[i], Scopes{AtKey: three}, Estimate{}); f != nil {
+				t.Fatalf("%d: %+v", i, f)
+			}
+		}
+		w.push(g) // and there are no more
+		var all sync.WaitGroup
+		began := time.Now()
+		for i, want := range []time.Duration{100 * time.Millisecond, 180 * time.Millisecond, 250 * time.Millisecond, 0} {
+			all.Go(func() {
+				time.Sleep(time.Duration(i) * time.Millisecond)
+				var r Reservation
+				f := w.k.Admit(t.Context(), &r, &Scopes{AtKey: three}, Estimate{})
+				took := time.Since(began) - time.Duration(i)*time.Millisecond
+				switch {
+				case i < 2 && (f != nil || time.Since(began) != want):
+					t.Errorf("%d: %+v after %v", i, f, took)
+				case i >= 2 && (f == nil || f.Cause != Spent || took != want):
+					t.Errorf("%d: %+v after %v", i, f, took)
+				}
+			})
+		}
+		time.Sleep(100 * time.Millisecond)
+		w.k.Settle(&held[0], Usage{}, time.Now())
+		time.Sleep(80 * time.Millisecond)
+		w.k.Cancel(&held[1])
+		all.Wait()
+		if p := w.purse(three, 0); p.queue.Load() != 0 {
+			t.Errorf("%d still wait", p.queue.Load())
+		}
+	})
+}

@@ -116,6 +116,9 @@ func newPurse(l Limit) *purse {
 	p.current.Store(first)
 	p.left.Store(-1)
 	p.aside.purse = p
+	if l.What == Concurrency {
+		p.freed = make(chan struct{}, 1)
+	}
 	p.aside.ends.Store(never)
 	return p
 }

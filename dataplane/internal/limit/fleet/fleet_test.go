@@ -5,6 +5,7 @@ package fleet
 import (
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"testing"
 	"time"
 
@@ -23,6 +24,9 @@ type fleet struct {
 	configs map[bank.Owner][]bank.Limit
 	proxies []*proxy
 	down    bool // the leader cannot be reached
+	ticked  time.Time
+	// clock is what proxies see; it is f.now where nothing but this steps through time.
+	clock func() time.Time
 }
 
 // proxy is one, with its messages under way.
@@ -37,19 +41,27 @@ type proxy struct {
 
 const step = 2 * time.Millisecond
 
+const tickEvery = 50 * time.Millisecond
+
 func newFleet(t *testing.T, proxies int, owner bank.Owner, limits ...bank.Limit) *fleet {
-	f := &fleet{t: t, start: time.Date(2026, 1, 2, 3, 4, 20, 0, time.UTC), term: 1, configs: map[bank.Owner][]bank.Limit{owner: limits}}
-	f.now = f.start
+	f := &fleet{t: t, start: time.Date(2026, 1, 2, 3, 4, 20, 0, time.UTC)}
+	f.clock = func() time.Time { return f.now }
+	f.build(proxies, owner, limits...)
+	return f
+}
+
+// build makes the leader and the proxies.
+func (f *fleet) build(proxies int, owner bank.Owner, limits ...bank.Limit) {
+	f.now, f.term, f.configs = f.start, 1, map[bank.Owner][]bank.Limit{owner: limits}
 	f.lead(true)
 	for i := range proxies {
 		p := &proxy{name: fmt.Sprint("p", i)}
 		p.purses = limit.New(limit.Options{
-			BootID: p.name, Now: func() time.Time { return f.now },
+			BootID: p.name, Now: f.clock,
 			Spooled: func() uint64 { return p.spooled }, Acked: func() uint64 { return 0 },
 		})
 		f.proxies = append(f.proxies, p)
 	}
-	return f
 }
 
 func (f *fleet) moment() bank.Moment {
@@ -65,8 +77,15 @@ func (f *fleet) lead(first bool) {
 }
 
 // pass lets a step of time pass: messages arrive, and new ones are sent.
-func (f *fleet) pass() {
-	f.now = f.now.Add(step)
+func (f *fleet) pass() { f.exchange(f.now.Add(step)) }
+
+// exchange carries the messages at a time.
+func (f *fleet) exchange(now time.Time) {
+	f.now = now
+	tick := f.now.Sub(f.ticked) >= tickEvery
+	if tick {
+		f.ticked = f.now
+	}
 	for _, w := range f.bank.Wanted(100, f.moment()) {
 		f.bank.Open(w.ID, nil, f.moment())
 	}
@@ -96,12 +115,18 @@ func (f *fleet) pass() {
 			}
 		}
 		p.to = nil
-		p.purses.Tick(f.now)
+		if tick {
+			p.purses.Tick(f.now)
+		}
 		if !p.purses.Waiting() {
 			p.to = p.purses.Ask(f.now)
 		}
 	}
-	for _, n := range f.bank.Tick(f.moment()) {
+	notes := f.bank.Notes(f.moment())
+	if tick {
+		notes = append(notes, f.bank.Tick(f.moment())...)
+	}
+	for _, n := range notes {
 		for _, p := range f.proxies {
 			if p.name == n.Boot && p.linked {
 				p.from = append(p.from, n.Response)
@@ -112,8 +137,8 @@ func (f *fleet) pass() {
 
 var key = bank.Owner{Scope: bank.Key, ID: "k"}
 
-// TestBudgetForTen: of a thousand requests with a budget for ten, ten are let in, over one proxy and over eight: never more,
-// and in the end never fewer.
+// TestBudgetForTen: of a thousand requests with a budget for ten, ten are let in, over one proxy and over eight: not
+// one fewer, though the last credits were shared out, and never more.
 func TestBudgetForTen(t *testing.T) {
 	for _, proxies := range []int{1, 8} {
 		t.Run(fmt.Sprint(proxies), func(t *testing.T) {
@@ -147,7 +172,9 @@ func TestBudgetForTen(t *testing.T) {
 				waiting = still
 				f.pass()
 			}
-			t.Log("at once:", in)
+			if in != 10 {
+				t.Errorf("%d were let in at once", in)
+			}
 			// Those that were refused come again, one by one.
 			random := rand.New(rand.NewPCG(1, 2))
 			for i := range 10_000 {
@@ -163,18 +190,34 @@ func TestBudgetForTen(t *testing.T) {
 	}
 }
 
-// load offers requests to random proxies for some minutes, and returns how many were let in by minute of the leader's
-// calendar; offered is how many a minute. Each uses tokens and takes so long.
-func (f *fleet) load(terms []*limit.Terms, offered int, tokens int64, takes time.Duration, minutes int) (admitted []int, most int) {
+// load offers so many requests a minute for some minutes, a part of them to the first proxy, and returns how many came and
+// how many were let in by minute of the leader's calendar. Each uses tokens and takes so long; it waits
+// for 250 ms at most.
+func (f *fleet) load(terms []*limit.Terms, offered int, hot float64, tokens int64, takes time.Duration, minutes int) (came, admitted []int) {
 	type ending struct {
 		at time.Time
 		r  *limit.Reservation
 		p  *proxy
 	}
+	type waiting struct {
+		until time.Time
+		n     int
+	}
 	var under []ending
+	var queue []waiting
 	random := rand.New(rand.NewPCG(1, 2))
 	first := f.now.Unix() / 60
-	admitted = make([]int, minutes+1)
+	came, admitted = make([]int, minutes+1), make([]int, minutes+1)
+	try := func(w waiting) (done bool) {
+		p, r := f.proxies[w.n], &limit.Reservation{}
+		refusal := p.purses.Reserve(r, &limit.Scopes{limit.AtKey: terms[w.n]}, limit.Estimate{Tokens: tokens}, f.now)
+		if refusal == nil {
+			admitted[f.now.Unix()/60-first]++
+			under = append(under, ending{f.now.Add(takes), r, p})
+			return true
+		}
+		return refusal.Cause != limit.Pending || f.now.After(w.until)
+	}
 	chance := float64(offered) / float64(time.Minute/step)
 	for range int(time.Duration(minutes) * time.Minute / step) {
 		f.pass()
@@ -186,68 +229,54 @@ func (f *fleet) load(terms []*limit.Terms, offered int, tokens int64, takes time
 			if random.Float64() >= want {
 				continue
 			}
-			n := random.IntN(len(f.proxies))
-			p, r := f.proxies[n], &limit.Reservation{}
-			if p.purses.Reserve(r, &limit.Scopes{limit.AtKey: terms[n]}, limit.Estimate{Tokens: tokens}, f.now) == nil {
-				admitted[f.now.Unix()/60-first]++
-				under = append(under, ending{f.now.Add(takes), r, p})
-				most = max(most, len(under))
+			n := 0
+			if random.Float64() >= hot {
+				n = 1 + random.IntN(len(f.proxies)-1)
 			}
+			came[f.now.Unix()/60-first]++
+			queue = append(queue, waiting{f.now.Add(250 * time.Millisecond), n})
 		}
+		queue = slices.DeleteFunc(queue, try)
 	}
-	return admitted, most
+	return came, admitted
 }
 
-// TestRates: over eight proxies, what is let in of a limit per minute is at most the limit and at least 95% of it, in each
-// whole minute, with three times as many offered.
+// TestRates: over eight proxies, what is let in of a limit per minute is at most the limit, and in each whole minute at least
+// 95% of it or of what came: a little more than there is, or many times as much, evenly or nearly all of it at one proxy.
 func TestRates(t *testing.T) {
 	tests := []struct {
-		name    string
-		what    bank.What
-		own     limit.What
-		amount  int64
-		offered int
-		tokens  int64
-		full    int // requests that fit
+		name   string
+		what   bank.What
+		own    limit.What
+		amount int64
+		tokens int64
+		full   int // requests that fit
 	}{
-		{"requests", bank.Requests, limit.Requests, 600, 1800, 0, 600},
-		{"few requests", bank.Requests, limit.Requests, 60, 600, 0, 60},
-		{"tokens", bank.Tokens, limit.Tokens, 100_000, 1500, 200, 500},
+		{"requests", bank.Requests, limit.Requests, 600, 0, 600},
+		{"few requests", bank.Requests, limit.Requests, 60, 0, 60},
+		{"tokens", bank.Tokens, limit.Tokens, 100_000, 200, 500},
 	}
 	for _, tt := range tests {
-		t.Run(tt.name, func(t *testing.T) {
-			f := newFleet(t, 8, key, bank.Limit{Kind: bank.Kind{What: tt.what, Period: bank.Minute}, Amount: tt.amount})
-			terms := make([]*limit.Terms, 8)
-			for i := range terms {
-				terms[i] = limit.NewTerms(limit.Key, "k", limit.Rules{Limits: []limit.Limit{{What: tt.own, Over: limit.Minute, Amount: tt.amount}}})
+		for _, over := range []float64{1.2, 2.5, 16} {
+			for _, hot := range []float64{0.125, 0.9} {
+				t.Run(fmt.Sprintf("%s, x%v, %v at one", tt.name, over, hot), func(t *testing.T) {
+					t.Parallel()
+					f := newFleet(t, 8, key, bank.Limit{Kind: bank.Kind{What: tt.what, Period: bank.Minute}, Amount: tt.amount})
+					terms := make([]*limit.Terms, 8)
+					for i := range terms {
+						terms[i] = limit.NewTerms(limit.Key, "k", limit.Rules{Limits: []limit.Limit{{What: tt.own, Over: limit.Minute, Amount: tt.amount}}})
+					}
+					came, admitted := f.load(terms, int(over*float64(tt.full)), hot, tt.tokens, 300*time.Millisecond, 3)
+					t.Log(came, admitted)
+					for i, n := range admitted {
+						whole := i > 0 && i < len(admitted)-1
+						if n > tt.full || whole && n*100 < min(tt.full, came[i])*95 {
+							t.Errorf("minute %d: %d were let in, of %d", i, n, tt.full)
+						}
+					}
+				})
 			}
-			admitted, _ := f.load(terms, tt.offered, tt.tokens, 300*time.Millisecond, 4)
-			t.Log(admitted)
-			for i, n := range admitted {
-				whole := i > 0 && i < len(admitted)-1
-				if n > tt.full || whole && n*100 < tt.full*95 {
-					t.Errorf("minute %d: %d were let in, of %d", i, n, tt.full)
-				}
-			}
-		})
-	}
-}
-
-// TestSlots: over eight proxies never more are under way than the limit says, and at the busiest as many.
-func TestSlots(t *testing.T) {
-	f := newFleet(t, 8, key, bank.Limit{Kind: bank.Kind{What: bank.Concurrency, Period: bank.None}, Amount: 40})
-	terms := make([]*limit.Terms, 8)
-	for i := range terms {
-		terms[i] = limit.NewTerms(limit.Key, "k", limit.Rules{Limits: []limit.Limit{{What: limit.Concurrency, Amount: 40}}})
-	}
-	admitted, most := f.load(terms, 40_000, 0, time.Second, 2)
-	t.Log(admitted, most)
-	if most > 40 || most < 38 {
-		t.Errorf("%d at once, of 40", most)
-	}
-	// 40 at once for a second each are 2,400 a minute.
-	if n := admitted[1]; n*100 < 2400*95 {
-		t.Errorf("%d in a minute, of 2400", n)
+		}
 	}
 }
 
@@ -272,7 +301,7 @@ func TestLeaderChange(t *testing.T) {
 		}
 		return a
 	}
-	admitted, _ := f.load(terms, 1800, 0, time.Millisecond, 2)
+	_, admitted := f.load(terms, 1800, 0.125, 0, time.Millisecond, 2)
 	f.down = true
 	for range 500 {
 		f.pass()
@@ -280,7 +309,7 @@ func TestLeaderChange(t *testing.T) {
 	f.down = false
 	f.term++
 	f.lead(false)
-	after, _ := f.load(terms, 1800, 0, time.Millisecond, 3)
+	_, after := f.load(terms, 1800, 0.125, 0, time.Millisecond, 3)
 	all := sum(admitted, after, 2)
 	t.Log(all)
 	for i, n := range all {

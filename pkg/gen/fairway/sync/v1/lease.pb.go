@@ -673,14 +673,18 @@ type Grant struct {
 	// nothing is wanted, unspent, or used and not booked: the leader has forgotten it, and the boot may. Less otherwise: an
 	// older message. Before that, and before its window is over, a boot must not start its counters anew.
 	Granted int64 `protobuf:"varint,4,opt,name=granted,proto3" json:"granted,omitempty"`
-	// Credits that may stay unspent; those beyond are called back, for others. Absent = all.
+	// Credits that may stay unspent; those beyond are called back, for others. Slots: how many may stay in all, for those in
+	// use can be called as well: they are given back when their requests end. Absent = all.
 	Keep *int64 `protobuf:"varint,5,opt,name=keep,proto3,oneof" json:"keep,omitempty"`
 	// Until the window begins, for one that has not: its credits must wait. Absent = it has.
 	StartsIn *durationpb.Duration `protobuf:"bytes,6,opt,name=starts_in,json=startsIn,proto3" json:"starts_in,omitempty"`
 	// Until it ends; absent = never.
 	EndsIn *durationpb.Duration `protobuf:"bytes,7,opt,name=ends_in,json=endsIn,proto3" json:"ends_in,omitempty"`
 	// Credits that nobody holds yet.
-	Left          int64 `protobuf:"varint,8,opt,name=left,proto3" json:"left,omitempty"`
+	Left int64 `protobuf:"varint,8,opt,name=left,proto3" json:"left,omitempty"`
+	// Too few are left to serve a request, but others were asked to give back what they do not use: it may come at any time,
+	// without another question.
+	Coming        bool `protobuf:"varint,9,opt,name=coming,proto3" json:"coming,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -771,6 +775,13 @@ func (x *Grant) GetLeft() int64 {
 	return 0
 }
 
+func (x *Grant) GetComing() bool {
+	if x != nil {
+		return x.Coming
+	}
+	return false
+}
+
 var File_fairway_sync_v1_lease_proto protoreflect.FileDescriptor
 
 const file_fairway_sync_v1_lease_proto_rawDesc = "" +
@@ -812,7 +823,7 @@ const file_fairway_sync_v1_lease_proto_rawDesc = "" +
 	"\n" +
 	"booked_ttl\x18\x05 \x01(\v2\x19.google.protobuf.DurationR\tbookedTtl\x12\x18\n" +
 	"\aproxies\x18\x06 \x01(\rR\aproxies\x12.\n" +
-	"\x06grants\x18\a \x03(\v2\x16.fairway.sync.v1.GrantR\x06grants\"\xbf\x02\n" +
+	"\x06grants\x18\a \x03(\v2\x16.fairway.sync.v1.GrantR\x06grants\"\xd7\x02\n" +
 	"\x05Grant\x12/\n" +
 	"\x05limit\x18\x01 \x01(\v2\x19.fairway.sync.v1.LimitRefR\x05limit\x12\x16\n" +
 	"\x06window\x18\x02 \x01(\x03R\x06window\x121\n" +
@@ -821,7 +832,8 @@ const file_fairway_sync_v1_lease_proto_rawDesc = "" +
 	"\x04keep\x18\x05 \x01(\x03H\x00R\x04keep\x88\x01\x01\x126\n" +
 	"\tstarts_in\x18\x06 \x01(\v2\x19.google.protobuf.DurationR\bstartsIn\x122\n" +
 	"\aends_in\x18\a \x01(\v2\x19.google.protobuf.DurationR\x06endsIn\x12\x12\n" +
-	"\x04left\x18\b \x01(\x03R\x04leftB\a\n" +
+	"\x04left\x18\b \x01(\x03R\x04left\x12\x16\n" +
+	"\x06coming\x18\t \x01(\bR\x06comingB\a\n" +
 	"\x05_keep*m\n" +
 	"\n" +
 	"LimitScope\x12\x1b\n" +
