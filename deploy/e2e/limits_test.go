@@ -252,13 +252,16 @@ func TestLimitsAlone(t *testing.T) {
 		}
 	}
 	in.server.kill()
-	eventually(t, "the lease ends", func() error {
+	eventually(t, "what was lent is spent, and the leader is away", func() error {
 		a := ask("closed")
 		if a.whole() {
 			return fmt.Errorf("still served")
 		}
 		if !refused(a) {
 			t.Fatalf("closed: %v", a)
+		}
+		if a.status != http.StatusServiceUnavailable {
+			return fmt.Errorf("nobody knows yet that the leader is away: %v", a)
 		}
 		return nil
 	})

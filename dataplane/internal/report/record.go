@@ -173,6 +173,7 @@ func decode(p []byte) (Record, bool) {
 	if r.Input < 0 || r.Cached < 0 || r.Output < 0 || r.CostNanoUSD < 0 {
 		return Record{}, false
 	}
+	text := string(p[payloadFixed:]) // one string for all
 	rest := p[texts:]
 	if p[0]&flagTier != 0 {
 		if len(rest) < tierSize {
@@ -184,24 +185,23 @@ func decode(p []byte) (Record, bool) {
 		rest = rest[tierSize:]
 	}
 	if p[0]&flagScopes != 0 {
-		if !decodeScopes(rest, &r) {
+		if !decodeScopes(rest, text[len(text)-len(rest):], &r) {
 			return Record{}, false
 		}
 	} else if len(rest) > 0 {
 		return Record{}, false
 	}
-	four := string(p[payloadFixed:texts]) // one string for all
 	take := func(n int) string {
-		s := four[:n]
-		four = four[n:]
+		s := text[:n]
+		text = text[n:]
 		return s
 	}
 	r.KeyID, r.ChannelID, r.AccountID, r.Model = take(key), take(channel), take(account), take(model)
 	return r, true
 }
 
-// decodeScopes reads what flag 128 announces, to the end of the payload.
-func decodeScopes(p []byte, r *Record) bool {
+// decodeScopes reads what flag 128 announces, to the end of the payload. text is the same bytes.
+func decodeScopes(p []byte, text string, r *Record) bool {
 	if len(p) < scopesFixed {
 		return false
 	}
@@ -210,8 +210,8 @@ func decodeScopes(p []byte, r *Record) bool {
 	if r.BeginMS < 0 || group > maxID || tenant > maxID || len(p) != scopesFixed+group+tenant {
 		return false
 	}
-	both := string(p[scopesFixed:])
-	r.GroupID, r.TenantID = both[:group], both[group:]
+	text = text[scopesFixed:]
+	r.GroupID, r.TenantID = text[:group], text[group:]
 	return r.scoped()
 }
 
