@@ -135,7 +135,7 @@ func planes(ctx context.Context, dir string, log *slog.Logger, up chan<- place) 
 // tell tells the story from beginning to end.
 func tell(ctx context.Context, o Options, at place) error {
 	s := &story{ctx: ctx, out: o.Out, at: at}
-	for _, step := range []func() error{s.configure, s.plainRequest, s.stream, s.failover, s.dialects, s.books, s.explain} {
+	for _, step := range []func() error{s.configure, s.plainRequest, s.stream, s.failover, s.limits, s.dialects, s.books, s.explain} {
 		if err := step(); err != nil {
 			if v := at.provider.Violations(); len(v) > 0 {
 				err = fmt.Errorf("%w; the provider found fault with what it was sent: %s", err, strings.Join(v, "; "))

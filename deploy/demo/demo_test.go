@@ -17,7 +17,7 @@ func TestOnce(t *testing.T) {
 	if err := Run(ctx, Options{Once: true, Out: &out, Log: slog.New(slog.NewTextHandler(&log, &slog.HandlerOptions{Level: slog.LevelWarn}))}); err != nil {
 		t.Fatalf("%v\n%s\n%s", err, out.String(), log.String())
 	}
-	for _, want := range []string{"── The books ──", "The provider counted", "attempts 2", "disabled  quota", "healthy: revision"} {
+	for _, want := range []string{"── The books ──", "The provider counted", "attempts 2", "disabled  quota", "limit of 3 requests per minute is reached", "healthy: revision"} {
 		if !strings.Contains(out.String(), want) {
 			t.Errorf("the story does not tell of %q:\n%s", want, out.String())
 		}

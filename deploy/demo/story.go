@@ -239,6 +239,40 @@ func (s *story) await(to any, check func() error, args ...string) error {
 	}
 }
 
+// limits makes a key with a small limit, and sends requests until the limit refuses one.
+func (s *story) limits() error {
+	s.chapter("A limit")
+	args := []string{"key", "create", "guest", "--rpm", "3", "--budget", "5/day", "--wait"}
+	s.say("$ fairway %s", quoted(args))
+	out, err := s.fairway(false, nil, append(args, "-o", "json")...)
+	if err != nil {
+		return err
+	}
+	var made struct{ Secret string }
+	if err := json.Unmarshal([]byte(out), &made); err != nil {
+		return fmt.Errorf("read the new key: %w", err)
+	}
+	var h http.Header
+	c := s.client(&h)
+	// Two minutes' worth at most: one may end meanwhile.
+	for range 2*3 + 1 {
+		_, err := c.Chat.Completions.New(s.ctx, ask("How many more?"), option.WithAPIKey(made.Secret))
+		var refused *openai.Error
+		switch {
+		case err == nil:
+			s.sent++
+			s.say("  served:   %s of %s requests are left in this minute", h.Get("X-Ratelimit-Remaining-Requests"), h.Get("X-Ratelimit-Limit-Requests"))
+		case errors.As(err, &refused) && refused.StatusCode == http.StatusTooManyRequests:
+			s.say("  refused:  %s (come back in %s s)", refused.Message, h.Get("Retry-After"))
+			_, err := s.fairway(true, nil, "limits", "key", "guest")
+			return err
+		default:
+			return fmt.Errorf("request of guest: %w", err)
+		}
+	}
+	return errors.New("a key with 3 requests a minute was served more than twice that")
+}
+
 // books waits until the usage of every request has arrived, and compares it with what was sent and what the provider
 // counted.
 func (s *story) books() error {

@@ -43,6 +43,9 @@ type Options struct {
 	Now func() time.Time
 }
 
+// quietFailures is how many in a row need no word.
+const quietFailures = 6
+
 // maxRedirects is how many replicas in a row may name another leader before the Client waits.
 const maxRedirects = 3
 
@@ -95,9 +98,9 @@ func (c *Client) hold(ctx context.Context) {
 		if heard {
 			failed = 0
 		}
-		// The first failure is news, the tenth in a row is not.
+		// That a leader is lost is news, and that there is none for a second or two; not that a process which begins has none.
 		level := slog.LevelDebug
-		if failed == 0 {
+		if heard || failed == quietFailures {
 			level = slog.LevelWarn
 		}
 		c.log.Log(ctx, level, "no leader lends credits of limits, trying again", "error", err)
