@@ -31,7 +31,7 @@ build: ## bin/fairway and bin/fairway-dataplane, static, version stamped
 # The end-to-end tests mostly wait; so they start first, beside as many others as there are processors.
 test: ## everything: unit, in-process and end-to-end tests with real processes
 	$(GOTEST) -count=1 -timeout 15m -p $$(($$(getconf _NPROCESSORS_ONLN) + 1)) ./deploy/e2e ./...
-	go test -count=1 -timeout 5m ./dataplane/internal/sim
+	go test -count=1 -timeout 5m ./dataplane/internal/sim ./dataplane/internal/limit/fleet
 
 short: ## what runs without starting processes, quickly
 	go test -short -timeout 5m ./...

@@ -148,7 +148,7 @@ func TestLimits(t *testing.T) {
 	})
 }
 
-// TestLimitsOutliveKills: under load the leader and a proxy are killed at a random moment. What the proxy served is on the
+// TestLimitsOutliveKills: under load the leader, a proxy and a member of etcd are killed at a random moment. What the proxy served is on the
 // books when it is back; nothing is there twice, nothing that a client saw is missing, and the budget is exceeded by no more
 // than the published bound: what the killed proxy had been lent, which is not more than it served.
 func TestLimitsOutliveKills(t *testing.T) {
@@ -187,11 +187,12 @@ func TestLimitsOutliveKills(t *testing.T) {
 			}
 		})
 	}
-	victim := random.IntN(len(models))
+	victim, member := random.IntN(len(models)), random.IntN(len(etcd.members))
 	time.Sleep(time.Duration(200+random.IntN(1500)) * time.Millisecond)
 	var kills sync.WaitGroup
 	kills.Go(in.server.kill)
 	kills.Go(in.proxies[victim].process.kill)
+	kills.Go(etcd.members[member].process.kill)
 	kills.Wait()
 	time.Sleep(2 * time.Second)
 	end()

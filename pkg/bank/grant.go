@@ -43,7 +43,7 @@ func (b *Bank) describe(g *syncv1.Grant, bk *book, c *cell, l *lease) {
 	g.Granted = l.granted
 	g.Coming = l.waits
 	if l.called() {
-		g.Keep = &l.keep
+		g.Keep = new(l.keep) // a copy: the message outlives this moment
 	}
 }
 

@@ -98,13 +98,7 @@ func (x *exchange) dearest() money.PPM {
 	if x.pinned != nil {
 		return x.pinned.Channel.PriceRatio
 	}
-	var most money.PPM
-	for i := range x.pool.Tiers {
-		for _, r := range x.pool.Tiers[i].Rosters {
-			most = max(most, r.Channel.PriceRatio)
-		}
-	}
-	return most
+	return x.pool.Dearest
 }
 
 // wordless says whether what comes back of an operation is no text.

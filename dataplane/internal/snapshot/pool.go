@@ -15,6 +15,8 @@ type Pool struct {
 	Tiers []Tier    // highest priority first; empty only if all accounts are passive
 	Aside []*Roster // of channels whose accounts are all passive
 
+	Dearest money.PPM // the greatest price ratio of the channels in Tiers
+
 	pulse   atomic.Pointer[Pulse]
 	touched atomic.Int64
 	turns   *turns
@@ -182,9 +184,11 @@ func (p *Pool) compile(tiers [][]*Roster, old *Pool) {
 	var cheapest money.PPM
 	for _, rosters := range tiers {
 		for _, r := range rosters {
-			if c := price(r.Channel); cheapest == 0 || c < cheapest {
+			c := price(r.Channel)
+			if cheapest == 0 || c < cheapest {
 				cheapest = c
 			}
+			p.Dearest = max(p.Dearest, c)
 		}
 	}
 	p.Tiers = make([]Tier, 0, len(tiers))

@@ -260,8 +260,8 @@ func TestRates(t *testing.T) {
 		for _, over := range []float64{1.2, 2.5, 16} {
 			for _, hot := range []float64{0.125, 0.9} {
 				t.Run(fmt.Sprintf("%s, x%v, %v at one", tt.name, over, hot), func(t *testing.T) {
-					if raceDetector && tt.what == bank.Requests {
-						t.Skip("the race detector makes minutes of it: it sees the one of tokens")
+					if raceDetector && (tt.what == bank.Requests || over != 2.5) {
+						t.Skip("the race detector makes minutes of it: it sees one of tokens; make test runs all without it")
 					}
 					t.Parallel()
 					f := newFleet(t, 8, key, bank.Limit{Kind: bank.Kind{What: tt.what, Period: bank.Minute}, Amount: tt.amount})

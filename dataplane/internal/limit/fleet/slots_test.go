@@ -29,8 +29,8 @@ func TestSlots(t *testing.T) {
 		for _, over := range []float64{1.2, 2.5, 16} {
 			for _, hot := range []float64{0.125, 0.9} {
 				t.Run(fmt.Sprintf("%v, x%v, %v at one", takes, over, hot), func(t *testing.T) {
-					if raceDetector && over > 2 && takes < 10*time.Millisecond {
-						t.Skip("the race detector makes minutes of these requests, and finds nothing that others do not show it")
+					if raceDetector && (over != 2.5 || takes != 300*time.Millisecond) {
+						t.Skip("the race detector makes minutes of it, and finds nothing that others do not show it; make test runs all without it")
 					}
 					t.Parallel()
 					least := 95
