@@ -116,7 +116,8 @@ func (c Config) wire(ctx context.Context, st *store.Store, ls *listeners, regist
 	r.ledger = ledger.New(st, ledger.Options{
 		Log: c.Log.With("room", "ledger"), Registry: registry,
 		Leader: leaderAddress(st),
-		Name:   nameIn(st), Find: findIn(st), Group: groupIn(st), OnUnpriced: r.notify.Unpriced, Budgets: budgets{r.leases},
+		Name:   nameIn(st), Find: findIn(st), Group: groupIn(st), OnUnpriced: r.notify.Unpriced, OnEstimate: r.notify.Estimate,
+		Budgets:   budgets{r.leases},
 		HourlyFor: days(c.UsageHourlyDays), DailyFor: days(c.UsageDailyDays),
 		QueryTimeout: c.UsageQueryTimeout, SlowQuery: c.SlowUsageQuery,
 	})

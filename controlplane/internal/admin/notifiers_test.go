@@ -151,13 +151,28 @@ func TestNotifiers(t *testing.T) {
 	}
 }
 
+// Every event that has a number can be asked for.
+func TestNotifierEvents(t *testing.T) {
+	_, c := notifierWorld(t)
+	n := webhook("https://x.example", "")
+	n.Metadata = named("all")
+	for e := range resourcev1.NotificationEvent_name {
+		if e != 0 {
+			n.Events = append(n.Events, resourcev1.NotificationEvent(e))
+		}
+	}
+	if _, err := c.CreateNotifier(t.Context(), &adminv1.CreateNotifierRequest{Notifier: n}); err != nil {
+		t.Error(err)
+	}
+}
+
 func TestNotifiersAreRefused(t *testing.T) {
 	w, c := notifierWorld(t)
 	mail := func(change func(*resourcev1.Smtp)) *resourcev1.Notifier { return mailer(change) }
 	empty := webhook("https://x.example", "")
 	empty.GetWebhook().Secret = &resourcev1.Secret{}
-	drift, lost := webhook("https://x.example", ""), webhook("https://x.example", "")
-	drift.Events = []resourcev1.NotificationEvent{resourcev1.NotificationEvent_NOTIFICATION_EVENT_ESTIMATE_DRIFT}
+	unheard, lost := webhook("https://x.example", ""), webhook("https://x.example", "")
+	unheard.Events = []resourcev1.NotificationEvent{99}
 	lost.Tenant = "none"
 	for name, tt := range map[string]struct {
 		n    *resourcev1.Notifier
@@ -181,7 +196,7 @@ func TestNotifiersAreRefused(t *testing.T) {
 		"a name without password":  {mail(func(m *resourcev1.Smtp) { m.Password = nil }), "smtp.password"},
 		"a password without name":  {mail(func(m *resourcev1.Smtp) { m.Username = "" }), "smtp.username"},
 		"a password in the clear":  {mail(func(m *resourcev1.Smtp) { m.Plain = true }), "smtp.plain"},
-		"an event that nobody has": {drift, "events"},
+		"an event that nobody has": {unheard, "events"},
 		"an unknown tenant":        {lost, "tenant"},
 	} {
 		t.Run(name, func(t *testing.T) {

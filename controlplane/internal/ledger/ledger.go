@@ -26,6 +26,7 @@ import (
 	adminv1 "fairway/pkg/gen/fairway/admin/v1"
 	resourcev1 "fairway/pkg/gen/fairway/resource/v1"
 	syncv1 "fairway/pkg/gen/fairway/sync/v1"
+	"fairway/pkg/money"
 )
 
 // maxBatch bounds the records of one Report; the sync protocol has the same bound.
@@ -106,6 +107,9 @@ type Options struct {
 
 	// OnUnpriced hears of each record on the books whose model has no price; it must not block. nil = nobody does.
 	OnUnpriced func(modelName, keyID string)
+	// OnEstimate hears of each record on the books how many tokens were reserved for it, always above 0, and how many it
+	// used, unless it failed or nobody told; it must not block. nil = nobody does.
+	OnEstimate func(modelName string, reserved, used int64)
 	// Budgets are charged with what gets on the books; nil = there are none.
 	Budgets Budgets
 
@@ -159,6 +163,9 @@ func (o Options) complete() Options {
 	if o.OnUnpriced == nil {
 		o.OnUnpriced = func(string, string) {}
 	}
+	if o.OnEstimate == nil {
+		o.OnEstimate = func(string, int64, int64) {}
+	}
 	if o.Budgets == nil {
 		o.Budgets = noBudgets{}
 	}
@@ -183,6 +190,18 @@ func (o Options) complete() Options {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
 	return o
+}
+
+// tell says what a record on the books has to say.
+func (o *Options) tell(r *syncv1.UsageRecord) {
+	if r.GetUnpriced() || r.GetDefaultPriced() {
+		o.OnUnpriced(r.GetModel(), r.GetKeyId())
+	}
+	if r.GetReservedTokens() > 0 && !r.GetEstimated() && !r.GetError() {
+		if used, err := money.Add(r.GetInputTokens(), r.GetOutputTokens()); err == nil {
+			o.OnEstimate(r.GetModel(), r.GetReservedTokens(), used)
+		}
+	}
 }
 
 // name shows a resource as people know it: by its name, or by its id when it has none any more.

@@ -181,10 +181,8 @@ func (t *term) post(ctx context.Context, bootID string, b *boot, records []*sync
 	}
 	t.pages.settle(totals)
 	t.l.metrics.records.Add(float64(len(entries) - refused))
-	for i, e := range entries {
-		if r := records[i]; e.sound && (r.GetUnpriced() || r.GetDefaultPriced()) {
-			t.l.o.OnUnpriced(r.GetModel(), r.GetKeyId())
-		}
+	for _, r := range accepted {
+		t.l.o.tell(r)
 	}
 	for channel, sum := range booked {
 		t.l.metrics.book(channel, sum, t.l.name)

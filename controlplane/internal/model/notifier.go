@@ -4,18 +4,13 @@ import (
 	"net"
 	"net/mail"
 	"net/url"
-	"slices"
 	"strconv"
 
 	resourcev1 "fairway/pkg/gen/fairway/resource/v1"
 )
 
-// checkNotifier refuses targets that could never be reached, a password that would go out in the clear, and an event that
-// nobody raises: no number that would tell it reaches the leader.
+// checkNotifier refuses targets that could never be reached, and a password that would go out in the clear.
 func checkNotifier(n *resourcev1.Notifier) error {
-	if slices.Contains(n.GetEvents(), resourcev1.NotificationEvent_NOTIFICATION_EVENT_ESTIMATE_DRIFT) {
-		return invalid("events", "NOTIFICATION_EVENT_ESTIMATE_DRIFT is not told yet")
-	}
 	switch target := n.GetTarget().(type) {
 	case *resourcev1.Notifier_Webhook:
 		if u, err := url.Parse(target.Webhook.GetUrl()); err != nil || u.Hostname() == "" {

@@ -16,10 +16,11 @@ import (
 
 // Names of events, as they stand in messages.
 const (
-	eventBudget       = "budget"
-	eventKeyExpiry    = "key_expiry"
-	eventUnknownPrice = "unknown_price"
-	eventTest         = "test"
+	eventBudget        = "budget"
+	eventKeyExpiry     = "key_expiry"
+	eventUnknownPrice  = "unknown_price"
+	eventEstimateDrift = "estimate_drift"
+	eventTest          = "test"
 )
 
 // Event is one message. Its JSON form is what webhooks get, documented in docs/notifications.md: fields may be added, and
@@ -33,6 +34,7 @@ type Event struct {
 	Budget   *Budget   `json:"budget,omitempty"`
 	Key      *Key      `json:"key,omitempty"`
 	Model    string    `json:"model,omitempty"`
+	Estimate *Estimate `json:"estimate,omitempty"`
 }
 
 // Budget is the budget that an event is about. Amounts are decimals in text, because JSON's numbers are not exact
@@ -48,6 +50,14 @@ type Budget struct {
 	SpentUSD       string     `json:"spent_usd"`
 	LimitUSD       string     `json:"limit_usd"`
 	Ends           *time.Time `json:"ends,omitempty"`
+}
+
+// Estimate is what was reserved for the requests of a model that an event is about, and what they used.
+type Estimate struct {
+	Ratio          float64 `json:"ratio"`
+	Requests       int64   `json:"requests"`
+	ReservedTokens int64   `json:"reserved_tokens"`
+	UsedTokens     int64   `json:"used_tokens"`
 }
 
 // Key is the key that an event is about.
@@ -153,6 +163,15 @@ func unpricedEvent(n *resourcev1.Notifier, id, modelName string, k *resourcev1.K
 		out.Key = &Key{ID: k.GetMetadata().GetId(), Name: k.GetMetadata().GetName(), Tenant: k.GetTenant()}
 	}
 	return out
+}
+
+func driftEvent(n *resourcev1.Notifier, id string, d drift, now time.Time) *Event {
+	return &Event{
+		ID: id, Time: *utc(now), Event: eventEstimateDrift, Notifier: n.GetMetadata().GetName(), Model: plain(d.model),
+		Estimate: &Estimate{Ratio: d.ratio(), Requests: d.requests, ReservedTokens: d.reserved, UsedTokens: d.used},
+		Text: fmt.Sprintf("Estimates of model %q are far off: for %d requests, %d tokens were reserved and %d were used, a ratio of %.3g",
+			d.model, d.requests, d.reserved, d.used, d.ratio()),
+	}
 }
 
 func testEvent(n *resourcev1.Notifier, now time.Time) *Event {

@@ -7,7 +7,8 @@ import (
 )
 
 const (
-	// maxBudgets bounds the budgets that wait to be looked at, and maxModels the models, with their keys, of a day.
+	// maxBudgets bounds the budgets that wait to be looked at, and maxModels the models of a day: those without a price, with
+	// their keys, and those whose estimates are looked at.
 	maxBudgets = 4096
 	maxModels  = 1000
 )
@@ -17,11 +18,13 @@ type inbox struct {
 	wake  chan struct{} // one place
 	least atomic.Uint32 // the lowest percent that anybody wants to hear of; 0 = nobody wants any
 
-	mu      sync.Mutex
-	budgets map[budgetKey]BudgetEvent
-	day     int64
-	seen    map[unpricedUse]bool
-	models  []unpricedUse
+	mu        sync.Mutex
+	budgets   map[budgetKey]BudgetEvent
+	day       int64
+	seen      map[unpricedUse]bool
+	models    []unpricedUse
+	estimates map[string]*drift // of the day, by model
+	drifts    []drift
 }
 
 // budgetKey names a window of a budget.
@@ -34,7 +37,9 @@ type budgetKey struct {
 type unpricedUse struct{ model, key string }
 
 func newInbox() *inbox {
-	return &inbox{wake: make(chan struct{}, 1), budgets: map[budgetKey]BudgetEvent{}, seen: map[unpricedUse]bool{}}
+	return &inbox{
+		wake: make(chan struct{}, 1), budgets: map[budgetKey]BudgetEvent{}, seen: map[unpricedUse]bool{}, estimates: map[string]*drift{},
+	}
 }
 
 func (i *inbox) wakeUp() {
@@ -59,13 +64,10 @@ func (i *inbox) budget(e BudgetEvent) {
 }
 
 func (i *inbox) unpriced(model, key string, now time.Time) {
-	use, day := unpricedUse{model, key}, dayOf(now)
+	use := unpricedUse{model, key}
 	i.mu.Lock()
 	defer i.mu.Unlock()
-	if day != i.day {
-		i.day = day
-		clear(i.seen)
-	}
+	i.turn(now)
 	if i.seen[use] || len(i.seen) >= maxModels {
 		return
 	}
@@ -74,8 +76,39 @@ func (i *inbox) unpriced(model, key string, now time.Time) {
 	i.wakeUp()
 }
 
+func (i *inbox) estimate(model string, reserved, used int64, now time.Time) {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	i.turn(now)
+	d := i.estimates[model]
+	if d == nil {
+		if len(i.estimates) >= maxModels {
+			return
+		}
+		d = &drift{model: model, day: i.day}
+		i.estimates[model] = d
+	}
+	if d.heard {
+		return
+	}
+	d.add(reserved, used)
+	if d.heard = d.far(); d.heard {
+		i.drifts = append(i.drifts, *d)
+		i.wakeUp()
+	}
+}
+
+// turn forgets what belongs to another day. The caller holds mu.
+func (i *inbox) turn(now time.Time) {
+	if day := dayOf(now); day != i.day {
+		i.day = day
+		clear(i.seen)
+		clear(i.estimates)
+	}
+}
+
 // take empties the inbox.
-func (i *inbox) take() (budgets []BudgetEvent, models []unpricedUse) {
+func (i *inbox) take() (budgets []BudgetEvent, models []unpricedUse, drifts []drift) {
 	i.mu.Lock()
 	defer i.mu.Unlock()
 	for _, e := range i.budgets {
@@ -83,7 +116,8 @@ func (i *inbox) take() (budgets []BudgetEvent, models []unpricedUse) {
 	}
 	clear(i.budgets)
 	models, i.models = i.models, nil
-	return budgets, models
+	drifts, i.drifts = i.drifts, nil
+	return budgets, models, drifts
 }
 
 // clear forgets everything: whoever leads next hears of it.
@@ -92,7 +126,8 @@ func (i *inbox) clear() {
 	defer i.mu.Unlock()
 	clear(i.budgets)
 	clear(i.seen)
-	i.models = nil
+	clear(i.estimates)
+	i.models, i.drifts = nil, nil
 }
 
 // dayOf numbers days of UTC.

@@ -1,5 +1,5 @@
 // Package notify tells notifiers what operators want to hear of: budgets that run out, keys that end, models without a
-// price. The elected leader does it; a test of a notifier can be asked of any replica.
+// price, or whose estimates are far off. The elected leader does it; a test of a notifier can be asked of any replica.
 //
 // What is to be told is written down before it is sent, under the leader's fence, and again when it was: a new leader
 // sends what the last one did not, and nothing twice but what was under way when the leadership ended. The id of an event
@@ -120,6 +120,12 @@ func (n *Notify) Budget(e BudgetEvent) { n.inbox.budget(e) }
 // Unpriced hears, on the leader, that usage of a model without a price was put on the books. It never blocks.
 func (n *Notify) Unpriced(modelName, keyID string) { n.inbox.unpriced(modelName, keyID, n.now()) }
 
+// Estimate hears, on the leader, how many tokens were reserved for a request of a model that was put on the books, and how
+// many it used. It never blocks.
+func (n *Notify) Estimate(modelName string, reserved, used int64) {
+	n.inbox.estimate(modelName, reserved, used, n.now())
+}
+
 // Lead tells notifiers what there is to tell, under the fence, until ctx ends. It returns when nothing is being sent any
 // more.
 func (n *Notify) Lead(ctx context.Context, f store.Fence) error {
@@ -131,7 +137,7 @@ func (n *Notify) Lead(ctx context.Context, f store.Fence) error {
 	if err := n.store.WaitRevision(ctx, f.Revision()); err != nil {
 		return nil // ctx ended
 	}
-	t := &term{n: n, fence: f, marks: map[string]map[string]mark{}, workers: map[string]*worker{}, models: map[string]int{}}
+	t := &term{n: n, fence: f, marks: map[string]map[string]mark{}, workers: map[string]*worker{}, models: map[toldOf]int{}}
 	defer t.working.Wait()
 	if t.load(ctx) {
 		t.run(ctx)

@@ -20,7 +20,7 @@ const (
 	maxMarks = 200_000
 	// maxQueue bounds what waits for one notifier. Keys that end take half of it at most: the next look finds them again.
 	maxQueue = 100
-	// maxModelsTold bounds the models without a price that one notifier is told of in a day: clients make names up.
+	// maxModelsTold bounds the models that one notifier is told of, by one kind of event, in a day: clients make names up.
 	maxModelsTold = 100
 	// storeTime bounds a write that must not end with the term.
 	storeTime = 5 * time.Second
@@ -46,6 +46,9 @@ func parseNotice(body []byte) (n notice, ok bool) {
 	return n, err == nil
 }
 
+// toldOf names what is told of models: to which notifier, by which event.
+type toldOf struct{ notifier, event string }
+
 // term is one leadership. Its fields are its own goroutine's, but for what workers use.
 type term struct {
 	n       *Notify
@@ -55,7 +58,7 @@ type term struct {
 	workers map[string]*worker // by notifier
 	working sync.WaitGroup
 	day     int64
-	models  map[string]int // told of on that day, by notifier
+	models  map[toldOf]int // how many, on that day
 	swept   time.Time
 }
 
@@ -159,12 +162,15 @@ func (t *term) follow(ctx context.Context, s *model.State) {
 
 // hear tells what other rooms have told.
 func (t *term) hear(ctx context.Context, s *model.State) {
-	budgets, models := t.n.inbox.take()
+	budgets, models, drifts := t.n.inbox.take()
 	for _, e := range budgets {
 		t.budget(ctx, s, e)
 	}
 	for _, use := range models {
 		t.unpriced(ctx, s, use)
+	}
+	for _, d := range drifts {
+		t.drift(ctx, s, d)
 	}
 }
 
@@ -198,22 +204,37 @@ func (t *term) budget(ctx context.Context, s *model.State, e BudgetEvent) {
 // unpriced tells each notifier of a model without a price, once a day.
 func (t *term) unpriced(ctx context.Context, s *model.State, use unpricedUse) {
 	now := t.n.now()
-	day := dayOf(now)
-	if day != t.day {
-		t.day = day
-		clear(t.models)
-	}
 	r, _ := s.Get(model.KindKey, use.key)
 	key, _ := r.(*resourcev1.Key)
 	for _, n := range notifiers(s, resourcev1.NotificationEvent_NOTIFICATION_EVENT_UNKNOWN_PRICE) {
-		of := n.GetMetadata().GetId()
-		if !concerns(s, n, key.GetTenant()) || t.models[of] >= maxModelsTold {
-			continue
+		if concerns(s, n, key.GetTenant()) {
+			id := eventID(s.Lineage(), eventUnknownPrice, use.model, number64(dayOf(now)))
+			t.tellOfModel(ctx, n, unpricedEvent(n, id, use.model, key, now), now)
 		}
-		id := eventID(s.Lineage(), eventUnknownPrice, use.model, number64(day))
-		if t.tell(ctx, n, mark{Until: now.Add(24*time.Hour + grace).Unix()}, unpricedEvent(n, id, use.model, key, now)) {
-			t.models[of]++
+	}
+}
+
+// drift tells each notifier of a model whose estimates are far off, once a day. Whose requests these were is not known:
+// a tenant's notifiers are not told.
+func (t *term) drift(ctx context.Context, s *model.State, d drift) {
+	now := t.n.now()
+	for _, n := range notifiers(s, resourcev1.NotificationEvent_NOTIFICATION_EVENT_ESTIMATE_DRIFT) {
+		if concerns(s, n, "") {
+			id := eventID(s.Lineage(), eventEstimateDrift, d.model, number64(d.day))
+			t.tellOfModel(ctx, n, driftEvent(n, id, d, now), now)
 		}
+	}
+}
+
+// tellOfModel tells a notifier of so many models a day, and not of more.
+func (t *term) tellOfModel(ctx context.Context, n *resourcev1.Notifier, e *Event, now time.Time) {
+	if day := dayOf(now); day != t.day {
+		t.day = day
+		clear(t.models)
+	}
+	of := toldOf{n.GetMetadata().GetId(), e.Event}
+	if t.models[of] < maxModelsTold && t.tell(ctx, n, mark{Until: now.Add(24*time.Hour + grace).Unix()}, e) {
+		t.models[of]++
 	}
 }
 

@@ -148,6 +148,11 @@ func TestRealtimeLimits(t *testing.T) {
 					t.Errorf("%+v: %d is spent, want %d", kind, v.Spent, want)
 				}
 			}
+			for i, r := range w.books.all() {
+				if r.Reserved == 0 {
+					t.Errorf("nothing was reserved for response %d", i+1)
+				}
+			}
 			if all := w.books.all(); all[1].BeginMS < all[0].BeginMS || all[1].BeginMS > all[1].TimeMS {
 				t.Errorf("begun at %d and %d, ended at %d", all[0].BeginMS, all[1].BeginMS, all[1].TimeMS)
 			}

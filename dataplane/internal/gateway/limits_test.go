@@ -362,6 +362,37 @@ func TestFailuresCost(t *testing.T) {
 	}
 }
 
+// TestRecordsSayWhatWasReserved: the books hear what a request's limits were asked for, if it stands under any.
+func TestRecordsSayWhatWasReserved(t *testing.T) {
+	for name, tc := range map[string]struct {
+		limits *syncv1.LimitsState
+		want   int64
+	}{
+		"no limits":           {nil, 0},
+		"requests":            {&syncv1.LimitsState{Rpm: 100}, 12},
+		"tokens":              {&syncv1.LimitsState{Tpm: 1000}, 12},
+		"a budget":            {&syncv1.LimitsState{Budgets: budgetOf(1e9, resourcev1.BudgetWindow_BUDGET_WINDOW_TOTAL)}, 12},
+		"tokens of a request": {&syncv1.LimitsState{MaxRequestTokens: 100}, 12},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := billed(t)
+			l := w.lend(patience)
+			if tc.limits != nil {
+				w.limits(l, map[bank.Owner]*syncv1.LimitsState{theParent: tc.limits})
+			}
+			w.call(t, "POST", "/v1/chat/completions", cheapBody, "Authorization: Bearer "+w.key)
+			w.quiet()
+			var got []int64
+			for _, r := range w.books.all() {
+				got = append(got, r.Reserved)
+			}
+			if d := cmp.Diff([]int64{tc.want}, got); d != "" {
+				t.Errorf("reserved (-want +got):\n%s", d)
+			}
+		})
+	}
+}
+
 type panickySink struct{}
 
 func (panickySink) Append(*report.Record) error { panic("books") }

@@ -120,6 +120,7 @@ func (x *exchange) book(u meter.Usage, failed bool) {
 		GroupID:   string(x.group.ID),
 		TenantID:  string(x.key.TenantID),
 		BeginMS:   x.begins().UnixMilli(),
+		Reserved:  x.reserved.Tokens(),
 	}
 	x.price(r, &u, failed)
 	if err := x.g.sink.Append(r); err != nil {

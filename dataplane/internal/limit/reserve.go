@@ -173,6 +173,14 @@ func (r *Reservation) giveBack() {
 	r.leave()
 }
 
+// Tokens is the estimate that is reserved: 0 = nothing is, or not any more.
+func (r *Reservation) Tokens() int64 {
+	if r.state.Load() != held {
+		return 0
+	}
+	return r.need[Tokens]
+}
+
 // leave ends the reservation in its wallets.
 func (r *Reservation) leave() {
 	r.n = 0

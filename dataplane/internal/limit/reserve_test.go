@@ -21,6 +21,9 @@ func TestNoLimitsCostNothing(t *testing.T) {
 	if f := w.reserve(&r, Scopes{}, Estimate{Tokens: math.MaxInt64}); f != nil {
 		t.Fatal(f)
 	}
+	if got := r.Tokens(); got != 0 {
+		t.Errorf("%d tokens are reserved of nobody's", got)
+	}
 	w.k.Settle(&r, Usage{Tokens: math.MaxInt64}, w.now)
 	if len(w.k.wallets) != 0 {
 		t.Error("a wallet for nobody")
@@ -99,7 +102,13 @@ func TestSettleOnce(t *testing.T) {
 	}
 	take()
 	check("reserved", [4]int64{9, 70, 4, 30})
+	if got := r.Tokens(); got != 30 {
+		t.Errorf("%d tokens are reserved, want 30", got)
+	}
 	w.k.Settle(&r, Usage{Tokens: 10, Cost: 5}, w.now)
+	if got := r.Tokens(); got != 0 {
+		t.Errorf("%d tokens are reserved once it is settled", got)
+	}
 	check("cheaper", [4]int64{9, 90, 5, 45})
 	w.k.Settle(&r, Usage{}, w.now)
 	w.k.Cancel(&r)
@@ -111,8 +120,8 @@ func TestSettleOnce(t *testing.T) {
 	take()
 	w.k.Settle(&r, Usage{Tokens: 200, Cost: 60}, w.now)
 	check("dearer", [4]int64{8, -110, 5, -15})
-	if f := w.reserve(&r, Scopes{AtKey: k}, Estimate{Tokens: 1}); f == nil || f.What != Tokens {
-		t.Errorf("let in while in debt: %+v", f)
+	if f := w.reserve(&r, Scopes{AtKey: k}, Estimate{Tokens: 1}); f == nil || f.What != Tokens || r.Tokens() != 0 {
+		t.Errorf("let in while in debt: %+v, with %d tokens", f, r.Tokens())
 	}
 	// The debt is paid first.
 	w.push(of(k, 1, 215), of(k, 3, 70))

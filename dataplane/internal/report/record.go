@@ -35,17 +35,20 @@ type Record struct {
 	GroupID, TenantID string
 	// BeginMS is when the request began, in Unix milliseconds; 0 (or less) = as TimeMS.
 	BeginMS int64
+	// Reserved is how many tokens were reserved for it; 0 (or less) = nothing was.
+	Reserved int64
 }
 
 // The payload of a slot, little-endian:
 //
 //	0   flags: 1 error, 2 estimated, 4 unpriced, 8 default price, 16 and 32 the price's variant, 64 price tier,
 //	    128 scopes
-//	1   lengths of key id, channel id, account id (1 byte each)
+//	1   lengths of key id, channel id, account id (1 byte each); in that of the key id, 128 is one more flag: reserved
 //	4   length of model (2 bytes)
 //	6   time, input, cached, output, cost, price version (8 bytes each)
 //	54  key id, channel id, account id, model
 //	    with flag 64: price tier (8 bytes)
+//	    with the flag reserved: reserved (8 bytes)
 //	    with flag 128: begin (8 bytes), lengths of group id and tenant id (1 byte each), group id, tenant id
 //
 // A flag is set only where what it announces is not all zero: each record has one payload.
@@ -54,8 +57,9 @@ const (
 	maxID        = 64
 	maxModel     = 256
 	tierSize     = 8
+	reservedSize = 8
 	scopesFixed  = 10
-	maxPayload   = payloadFixed + 3*maxID + maxModel + tierSize + scopesFixed + 2*maxID
+	maxPayload   = payloadFixed + 3*maxID + maxModel + tierSize + reservedSize + scopesFixed + 2*maxID
 )
 
 const (
@@ -67,6 +71,8 @@ const (
 	variantShift = 4 // two bits
 	flagTier     = 64
 	flagScopes   = 128
+
+	flagReserved = 128 // in the length of the key id
 )
 
 const maxVariant = 3
@@ -79,6 +85,9 @@ func payloadSize(r *Record) int {
 		min(len(r.AccountID), maxID) + min(len(r.Model), maxModel)
 	if r.PriceAbove > 0 {
 		size += tierSize
+	}
+	if r.Reserved > 0 {
+		size += reservedSize
 	}
 	if r.scoped() {
 		size += scopesFixed + min(len(r.GroupID), maxID) + min(len(r.TenantID), maxID)
@@ -118,6 +127,9 @@ func encode(dst []byte, r *Record) {
 	_ = dst[payloadFixed-1]
 	dst[0] = flags
 	dst[1], dst[2], dst[3] = byte(len(key)), byte(len(channel)), byte(len(account))
+	if r.Reserved > 0 {
+		dst[1] |= flagReserved
+	}
 	le := binary.LittleEndian
 	le.PutUint16(dst[4:], uint16(len(model)))
 	le.PutUint64(dst[6:], uint64(r.TimeMS))
@@ -135,6 +147,10 @@ func encode(dst []byte, r *Record) {
 		le.PutUint64(dst[n:], uint64(r.PriceAbove))
 		n += tierSize
 	}
+	if r.Reserved > 0 {
+		le.PutUint64(dst[n:], uint64(r.Reserved))
+		n += reservedSize
+	}
 	if r.scoped() {
 		group, tenant := clip(r.GroupID, maxID), clip(r.TenantID, maxID)
 		le.PutUint64(dst[n:], uint64(max(r.BeginMS, 0)))
@@ -151,7 +167,7 @@ func decode(p []byte) (Record, bool) {
 		return Record{}, false
 	}
 	le := binary.LittleEndian
-	key, channel, account, model := int(p[1]), int(p[2]), int(p[3]), int(le.Uint16(p[4:]))
+	key, channel, account, model := int(p[1]&^flagReserved), int(p[2]), int(p[3]), int(le.Uint16(p[4:]))
 	texts := payloadFixed + key + channel + account + model
 	if key > maxID || channel > maxID || account > maxID || model > maxModel || len(p) < texts {
 		return Record{}, false
@@ -183,6 +199,15 @@ func decode(p []byte) (Record, bool) {
 			return Record{}, false
 		}
 		rest = rest[tierSize:]
+	}
+	if p[1]&flagReserved != 0 {
+		if len(rest) < reservedSize {
+			return Record{}, false
+		}
+		if r.Reserved = int64(le.Uint64(rest)); r.Reserved <= 0 {
+			return Record{}, false
+		}
+		rest = rest[reservedSize:]
 	}
 	if p[0]&flagScopes != 0 {
 		if !decodeScopes(rest, text[len(text)-len(rest):], &r) {
@@ -230,6 +255,7 @@ func messages(records []Record) []*syncv1.UsageRecord {
 		m.CostNanoUsd, m.PriceVersion = r.CostNanoUSD, max(r.PriceVersion, 0)
 		m.DefaultPriced, m.PriceVariant, m.PriceAboveTokens = r.DefaultPriced, r.PriceVariant, r.PriceAbove
 		m.GroupId, m.TenantId, m.BeginMs = text(r.GroupID), text(r.TenantID), r.BeginMS
+		m.ReservedTokens = r.Reserved
 		list[i] = m
 		breathe(i)
 	}

@@ -31,7 +31,8 @@ func TestRecordSurvivesEncoding(t *testing.T) {
 			PriceVariant: rapid.Int32Range(0, maxVariant).Draw(t, "variant"),
 			PriceAbove:   rapid.OneOf(rapid.Just(int64(0)), count).Draw(t, "tier"),
 			GroupID:      id.Draw(t, "group"), TenantID: id.Draw(t, "tenant"),
-			BeginMS: rapid.OneOf(rapid.Just(int64(0)), count).Draw(t, "begin"),
+			BeginMS:  rapid.OneOf(rapid.Just(int64(0)), count).Draw(t, "begin"),
+			Reserved: rapid.OneOf(rapid.Just(int64(0)), count).Draw(t, "reserved"),
 		}
 		p := make([]byte, payloadSize(&want))
 		encode(p, &want)
@@ -49,15 +50,17 @@ func TestRecordSurvivesEncoding(t *testing.T) {
 func TestMessageIsAlwaysValid(t *testing.T) {
 	long := strings.Repeat("x", 1000)
 	tests := map[string]Record{
-		"zero":          {},
-		"long strings":  {KeyID: long, ChannelID: long, AccountID: long, Model: long},
-		"not UTF-8":     {KeyID: "\xff", Model: "a\xc3\x28b\xff"},
-		"cut character": {Model: strings.Repeat("é", 200)[1:]},
-		"all bad bytes": {Model: strings.Repeat("\xff\x00", 128)},
-		"negative":      {Input: -1, Cached: -2, Output: -3, CostNanoUSD: -4, PriceVersion: -5, PriceVariant: -6, PriceAbove: -7},
-		"unknown":       {PriceVariant: 4},
-		"scopes":        {GroupID: long, TenantID: "\xff\xfe", BeginMS: -1},
-		"begin alone":   {BeginMS: math.MaxInt64},
+		"zero":                       {},
+		"long strings":               {KeyID: long, ChannelID: long, AccountID: long, Model: long},
+		"not UTF-8":                  {KeyID: "\xff", Model: "a\xc3\x28b\xff"},
+		"cut character":              {Model: strings.Repeat("é", 200)[1:]},
+		"all bad bytes":              {Model: strings.Repeat("\xff\x00", 128)},
+		"negative":                   {Input: -1, Cached: -2, Output: -3, CostNanoUSD: -4, PriceVersion: -5, PriceVariant: -6, PriceAbove: -7},
+		"unknown":                    {PriceVariant: 4},
+		"scopes":                     {GroupID: long, TenantID: "\xff\xfe", BeginMS: -1},
+		"begin alone":                {BeginMS: math.MaxInt64},
+		"reserved":                   {KeyID: long, Reserved: math.MaxInt64},
+		"less than none is reserved": {KeyID: long, Reserved: math.MinInt64},
 	}
 	for name, r := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -83,22 +86,28 @@ func TestMessageIsAlwaysValid(t *testing.T) {
 
 // TestDecodeRefuses: a payload has one form, so what is no form of any is refused.
 func TestDecodeRefuses(t *testing.T) {
-	r := Record{KeyID: "k", PriceAbove: 5, GroupID: "g", TenantID: "t", BeginMS: 7}
+	r := Record{KeyID: "k", PriceAbove: 5, GroupID: "g", TenantID: "t", BeginMS: 7, Reserved: 9}
 	whole := make([]byte, payloadSize(&r))
 	encode(whole, &r)
 	scopes := len(whole) - scopesFixed - len("gt")
+	reserved := scopes - reservedSize
 	tests := map[string]func(p []byte) []byte{
-		"cut":                  func(p []byte) []byte { return p[:len(p)-1] },
-		"longer":               func(p []byte) []byte { return append(p, 0) },
-		"cut before scopes":    func(p []byte) []byte { return p[:scopes] },
-		"cut in scopes":        func(p []byte) []byte { return p[:scopes+scopesFixed-1] },
-		"scopes without flag":  func(p []byte) []byte { p[0] &^= flagScopes; return p },
-		"tier without flag":    func(p []byte) []byte { p[0] &^= flagTier; return p },
-		"group too long":       func(p []byte) []byte { p[scopes+8] = maxID + 1; return append(p, make([]byte, maxID)...) },
-		"tenant too long":      func(p []byte) []byte { p[scopes+9] = maxID + 1; return append(p, make([]byte, maxID)...) },
-		"begin is negative":    func(p []byte) []byte { p[scopes+7] = 0x80; return p },
-		"scopes of nothing":    func(p []byte) []byte { p = p[:scopes+scopesFixed]; clear(p[scopes:]); return p },
-		"texts beyond the end": func(p []byte) []byte { p[1] = maxID; return p },
+		"reserved without flag":          func(p []byte) []byte { p[1] &^= flagReserved; return p },
+		"reserved is negative":           func(p []byte) []byte { p[reserved+7] = 0x80; return p },
+		"nothing is reserved":            func(p []byte) []byte { clear(p[reserved:scopes]); return p },
+		"cut in reserved":                func(p []byte) []byte { p[0] &^= flagScopes; return p[:reserved+1] },
+		"a flag in the channel's length": func(p []byte) []byte { p[2] |= flagReserved; return p },
+		"cut":                            func(p []byte) []byte { return p[:len(p)-1] },
+		"longer":                         func(p []byte) []byte { return append(p, 0) },
+		"cut before scopes":              func(p []byte) []byte { return p[:scopes] },
+		"cut in scopes":                  func(p []byte) []byte { return p[:scopes+scopesFixed-1] },
+		"scopes without flag":            func(p []byte) []byte { p[0] &^= flagScopes; return p },
+		"tier without flag":              func(p []byte) []byte { p[0] &^= flagTier; return p },
+		"group too long":                 func(p []byte) []byte { p[scopes+8] = maxID + 1; return append(p, make([]byte, maxID)...) },
+		"tenant too long":                func(p []byte) []byte { p[scopes+9] = maxID + 1; return append(p, make([]byte, maxID)...) },
+		"begin is negative":              func(p []byte) []byte { p[scopes+7] = 0x80; return p },
+		"scopes of nothing":              func(p []byte) []byte { p = p[:scopes+scopesFixed]; clear(p[scopes:]); return p },
+		"texts beyond the end":           func(p []byte) []byte { p[1] |= maxID; return p },
 	}
 	if _, ok := decode(whole); !ok {
 		t.Fatal("the whole was refused")
@@ -112,7 +121,8 @@ func TestDecodeRefuses(t *testing.T) {
 	}
 }
 
-// TestOldPayloads: spools of builds that knew no scopes still read, and what has none is written as they wrote it.
+// TestOldPayloads: spools of builds that knew no scopes, and nothing of what was reserved, still read, and what has none of
+// it is written as they wrote it.
 func TestOldPayloads(t *testing.T) {
 	head := "0001020304050607" + "0a00000000000000" + "0300000000000000" + "1400000000000000" + "e803000000000000" + "0900000000000000"
 	tests := []struct {
@@ -126,6 +136,10 @@ func TestOldPayloads(t *testing.T) {
 		{"with a tier", "6a" + "010000" + "0000" + head + "6b" + "400d030000000000", Record{
 			TimeMS: 0x0706050403020100, KeyID: "k", Estimated: true, DefaultPriced: true, PriceVariant: 2,
 			Input: 10, Cached: 3, Output: 20, CostNanoUSD: 1000, PriceVersion: 9, PriceAbove: 200_000,
+		}},
+		{"with scopes", "80" + "010000" + "0000" + head + "6b" + "0700000000000000" + "0102" + "67" + "7474", Record{
+			TimeMS: 0x0706050403020100, KeyID: "k", Input: 10, Cached: 3, Output: 20, CostNanoUSD: 1000, PriceVersion: 9,
+			GroupID: "g", TenantID: "tt", BeginMS: 7,
 		}},
 	}
 	for _, tt := range tests {
@@ -142,17 +156,21 @@ func TestOldPayloads(t *testing.T) {
 			if encode(again, &tt.want); !bytes.Equal(again, p) {
 				t.Errorf("encode = %x, want %x", again, p)
 			}
-			if m := messages([]Record{got})[0]; m.GetGroupId() != "" || m.GetTenantId() != "" || m.GetBeginMs() != 0 {
-				t.Errorf("message has scopes: %v", m)
+			m := messages([]Record{got})[0]
+			if m.GetGroupId() != tt.want.GroupID || m.GetTenantId() != tt.want.TenantID || m.GetBeginMs() != tt.want.BeginMS {
+				t.Errorf("message has other scopes: %v", m)
+			}
+			if m.GetReservedTokens() != 0 {
+				t.Errorf("message has something reserved: %v", m)
 			}
 		})
 	}
 }
 
 func TestMessagesHaveScopes(t *testing.T) {
-	m := messages([]Record{{TimeMS: 9, GroupID: "g", TenantID: "t", BeginMS: 7}})[0]
-	if m.GetGroupId() != "g" || m.GetTenantId() != "t" || m.GetBeginMs() != 7 {
-		t.Errorf("message = %v, want group g, tenant t, begin 7", m)
+	m := messages([]Record{{TimeMS: 9, GroupID: "g", TenantID: "t", BeginMS: 7, Reserved: 5}})[0]
+	if m.GetGroupId() != "g" || m.GetTenantId() != "t" || m.GetBeginMs() != 7 || m.GetReservedTokens() != 5 {
+		t.Errorf("message = %v, want group g, tenant t, begin 7, reserved 5", m)
 	}
 }
 
@@ -177,6 +195,18 @@ func FuzzDecodeRecord(f *testing.F) {
 	f.Add(p[:len(p)-1])
 	untrue = slices.Clone(p[:len(p)-len("grouptenant")]) // scopes that are none
 	clear(untrue[len(untrue)-scopesFixed:])
+	f.Add(untrue)
+	r.Reserved = 500
+	p = make([]byte, payloadSize(&r))
+	encode(p, &r)
+	f.Add(p)
+	r.GroupID, r.TenantID, r.BeginMS = "", "", 0
+	p = make([]byte, payloadSize(&r))
+	encode(p, &r)
+	f.Add(p)
+	f.Add(p[:len(p)-1])
+	untrue = slices.Clone(p) // a reservation of nothing
+	clear(untrue[len(untrue)-reservedSize:])
 	f.Add(untrue)
 	f.Fuzz(func(t *testing.T, p []byte) {
 		r, ok := decode(p)

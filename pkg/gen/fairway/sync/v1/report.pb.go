@@ -128,9 +128,11 @@ type UsageRecord struct {
 	// Unix milliseconds at its beginning, when its share of limits was taken; 0 = as time_ms.
 	BeginMs int64 `protobuf:"varint,18,opt,name=begin_ms,json=beginMs,proto3" json:"begin_ms,omitempty"`
 	// The key's tenant at the time; empty = as the leader knows it.
-	TenantId      string `protobuf:"bytes,19,opt,name=tenant_id,json=tenantId,proto3" json:"tenant_id,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	TenantId string `protobuf:"bytes,19,opt,name=tenant_id,json=tenantId,proto3" json:"tenant_id,omitempty"`
+	// Tokens that were reserved for it; 0 = nothing was.
+	ReservedTokens int64 `protobuf:"varint,20,opt,name=reserved_tokens,json=reservedTokens,proto3" json:"reserved_tokens,omitempty"`
+	unknownFields  protoimpl.UnknownFields
+	sizeCache      protoimpl.SizeCache
 }
 
 func (x *UsageRecord) Reset() {
@@ -296,6 +298,13 @@ func (x *UsageRecord) GetTenantId() string {
 	return ""
 }
 
+func (x *UsageRecord) GetReservedTokens() int64 {
+	if x != nil {
+		return x.ReservedTokens
+	}
+	return 0
+}
+
 // ReportResponse says up to which record everything is on the books.
 type ReportResponse struct {
 	state     protoimpl.MessageState `protogen:"open.v1"`
@@ -413,7 +422,7 @@ const file_fairway_sync_v1_report_proto_rawDesc = "" +
 	"\aboot_id\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18@R\x06bootId\x12.\n" +
 	"\x0efirst_sequence\x18\x02 \x01(\x04B\a\xbaH\x042\x02(\x01R\rfirstSequence\x12A\n" +
 	"\arecords\x18\x03 \x03(\v2\x1c.fairway.sync.v1.UsageRecordB\t\xbaH\x06\x92\x01\x03\x10\x90NR\arecords\x125\n" +
-	"\x06health\x18\x04 \x01(\v2\x1d.fairway.sync.v1.HealthReportR\x06health\"\xee\x05\n" +
+	"\x06health\x18\x04 \x01(\v2\x1d.fairway.sync.v1.HealthReportR\x06health\"\xa0\x06\n" +
 	"\vUsageRecord\x12 \n" +
 	"\atime_ms\x18\x01 \x01(\x03B\a\xbaH\x04\"\x02(\x00R\x06timeMs\x12\x1e\n" +
 	"\x06key_id\x18\x02 \x01(\tB\a\xbaH\x04r\x02\x18@R\x05keyId\x12&\n" +
@@ -436,7 +445,8 @@ const file_fairway_sync_v1_report_proto_rawDesc = "" +
 	"\x12price_above_tokens\x18\x10 \x01(\x03B\a\xbaH\x04\"\x02(\x00R\x10priceAboveTokens\x12\"\n" +
 	"\bgroup_id\x18\x11 \x01(\tB\a\xbaH\x04r\x02\x18@R\agroupId\x12\"\n" +
 	"\bbegin_ms\x18\x12 \x01(\x03B\a\xbaH\x04\"\x02(\x00R\abeginMs\x12$\n" +
-	"\ttenant_id\x18\x13 \x01(\tB\a\xbaH\x04r\x02\x18@R\btenantId\"~\n" +
+	"\ttenant_id\x18\x13 \x01(\tB\a\xbaH\x04r\x02\x18@R\btenantId\x120\n" +
+	"\x0freserved_tokens\x18\x14 \x01(\x03B\a\xbaH\x04\"\x02(\x00R\x0ereservedTokens\"~\n" +
 	"\x0eReportResponse\x12\x17\n" +
 	"\aboot_id\x18\x01 \x01(\tR\x06bootId\x12\x1c\n" +
 	"\twatermark\x18\x02 \x01(\x04R\twatermark\x125\n" +
