@@ -1,4 +1,5 @@
-// Package leader reads from a replica's refusal which other one leads. It refuses to dial anybody.
+// Package leader finds the replica that leads: it reads from the refusals of others where that is, and stays with it over all
+// changes. It refuses to dial anybody, and to know what is said there.
 package leader
 
 import (

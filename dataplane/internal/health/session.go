@@ -4,8 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"math/rand/v2"
-	"slices"
 	"sync"
 	"time"
 
@@ -20,8 +18,6 @@ const (
 	reportEvery = time.Second
 	// reportSoon is how soon after something urgent a report goes; what happens at the same time goes with it.
 	reportSoon = 50 * time.Millisecond
-	// maxRedirects is how many replicas in a row may name another leader before the keeper waits.
-	maxRedirects = 3
 	// warnAt is how many failures in a row before this one make it worth a warning.
 	warnAt = 4
 	// openTimeout bounds the time until a stream is open.
@@ -66,55 +62,18 @@ func (k *Keeper) Run(ctx context.Context) error {
 
 // connect holds a stream with the leader, again and again.
 func (k *Keeper) connect(ctx context.Context) {
-	addresses := slices.Clone(k.o.Addresses)
-	rand.Shuffle(len(addresses), func(i, j int) { addresses[i], addresses[j] = addresses[j], addresses[i] })
-	for turn, failed := 0, 0; ctx.Err() == nil; turn++ {
-		heard, err := k.reach(ctx, addresses[turn%len(addresses)])
-		if ctx.Err() != nil {
-			return
-		}
-		if heard {
-			failed = 0
-		}
-		// A start and a change of leaders take a moment; what lasts is news, once.
-		if failed == warnAt {
-			k.log.Warn("no leader looks after the fleet's health, trying again", "error", err)
-		} else {
-			k.log.Debug("no leader looks after the fleet's health, trying again", "error", err)
-		}
-		wait := time.NewTimer(k.backoff(failed))
-		select {
-		case <-wait.C:
-		case <-ctx.Done():
-			wait.Stop()
-			return
-		}
-		failed++
+	f := leader.Follower{
+		Addresses: k.o.Addresses, MinBackoff: k.o.MinBackoff, MaxBackoff: k.o.MaxBackoff, Stream: k.stream,
+		Failed: func(err error, _ bool, before int) {
+			// A start and a change of leaders take a moment; what lasts is news, once.
+			if before == warnAt {
+				k.log.Warn("no leader looks after the fleet's health, trying again", "error", err)
+			} else {
+				k.log.Debug("no leader looks after the fleet's health, trying again", "error", err)
+			}
+		},
 	}
-}
-
-// reach holds a stream with a replica, or with the leader that it names.
-func (k *Keeper) reach(ctx context.Context, address string) (heard bool, err error) {
-	for redirects := 0; ; redirects++ {
-		heard, err = k.stream(ctx, address)
-		known, moved := leader.Of(err)
-		if !moved || known == "" || known == address || redirects == maxRedirects || ctx.Err() != nil {
-			return heard, fmt.Errorf("report health to %s: %w", address, err)
-		}
-		address = known
-	}
-}
-
-// backoff is how long to wait after so many failures in a row before this one: full jitter, so that a fleet that lost its
-// leader does not come back as one.
-func (k *Keeper) backoff(failed int) time.Duration {
-	limit := k.o.MinBackoff
-	for range min(failed, 30) {
-		if limit = min(2*limit, k.o.MaxBackoff); limit == k.o.MaxBackoff {
-			break
-		}
-	}
-	return rand.N(limit + 1)
+	f.Follow(ctx)
 }
 
 // stream reports over one connection until something fails or ctx ends. heard says whether the leader spoke.

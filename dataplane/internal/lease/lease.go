@@ -11,19 +11,14 @@ package lease
 import (
 	"context"
 	"errors"
-	"fmt"
 	"io"
 	"log/slog"
-	"math/rand/v2"
-	"slices"
 	"time"
 
 	"google.golang.org/grpc"
-	"google.golang.org/grpc/codes"
-	"google.golang.org/grpc/status"
 
 	"fairway/dataplane/internal/limit"
-	syncv1 "fairway/pkg/gen/fairway/sync/v1"
+	"fairway/pkg/leader"
 )
 
 // Options configure a Client. Dial and Addresses are needed, everything else has a default.
@@ -45,9 +40,6 @@ type Options struct {
 
 // quietFailures is how many in a row need no word.
 const quietFailures = 6
-
-// maxRedirects is how many replicas in a row may name another leader before the Client waits.
-const maxRedirects = 3
 
 // Client speaks for the purses of one Keeper.
 type Client struct {
@@ -82,73 +74,17 @@ func New(purses *limit.Keeper, o Options) (*Client, error) {
 // Run holds a stream with the leader until ctx ends, and returns nil then. Requests must have ended by that time: it says
 // that the process leaves, if nothing is under way, so that what it held is free at once.
 func (c *Client) Run(ctx context.Context) error {
-	c.hold(ctx)
+	f := leader.Follower{
+		Addresses: c.o.Addresses, MinBackoff: c.o.MinBackoff, MaxBackoff: c.o.MaxBackoff, Stream: c.stream,
+		Failed: func(err error, heard bool, before int) {
+			// That a leader is lost is news, and that there is none for a second or two; not that a process which begins has none.
+			level := slog.LevelDebug
+			if heard || before == quietFailures {
+				level = slog.LevelWarn
+			}
+			c.log.Log(ctx, level, "no leader lends credits of limits, trying again", "error", err)
+		},
+	}
+	f.Follow(ctx)
 	return nil
-}
-
-// hold does so, again and again.
-func (c *Client) hold(ctx context.Context) {
-	addresses := slices.Clone(c.o.Addresses)
-	rand.Shuffle(len(addresses), func(i, j int) { addresses[i], addresses[j] = addresses[j], addresses[i] })
-	for turn, failed := 0, 0; ctx.Err() == nil; turn++ {
-		heard, err := c.reach(ctx, addresses[turn%len(addresses)])
-		if ctx.Err() != nil {
-			return
-		}
-		if heard {
-			failed = 0
-		}
-		// That a leader is lost is news, and that there is none for a second or two; not that a process which begins has none.
-		level := slog.LevelDebug
-		if heard || failed == quietFailures {
-			level = slog.LevelWarn
-		}
-		c.log.Log(ctx, level, "no leader lends credits of limits, trying again", "error", err)
-		wait := time.NewTimer(c.backoff(failed))
-		select {
-		case <-wait.C:
-		case <-ctx.Done():
-			wait.Stop()
-			return
-		}
-		failed++
-	}
-}
-
-// reach holds a stream with a replica, or with the leader that it names.
-func (c *Client) reach(ctx context.Context, address string) (heard bool, err error) {
-	for redirects := 0; ; redirects++ {
-		heard, err = c.stream(ctx, address)
-		leader, moved := leaderOf(err)
-		if !moved || leader == "" || leader == address || redirects == maxRedirects || ctx.Err() != nil {
-			return heard, fmt.Errorf("lease from %s: %w", address, err)
-		}
-		address = leader
-	}
-}
-
-// backoff is how long to wait after so many failures in a row before this one: full jitter, so that a fleet that lost its
-// leader does not come back as one.
-func (c *Client) backoff(failed int) time.Duration {
-	most := c.o.MinBackoff
-	for range min(failed, 30) {
-		if most = min(2*most, c.o.MaxBackoff); most == c.o.MaxBackoff {
-			break
-		}
-	}
-	return rand.N(most + 1)
-}
-
-// leaderOf reads a replica's answer that it does not lead; leader is empty when it knows none.
-func leaderOf(err error) (leader string, notLeader bool) {
-	var carrier interface{ GRPCStatus() *status.Status }
-	if !errors.As(err, &carrier) || carrier.GRPCStatus().Code() != codes.FailedPrecondition {
-		return "", false
-	}
-	for _, detail := range carrier.GRPCStatus().Details() {
-		if d, ok := detail.(*syncv1.NotLeader); ok {
-			return d.GetLeaderSyncAddress(), true
-		}
-	}
-	return "", false
 }

@@ -44,8 +44,6 @@ const (
 	wireBatch    = 10000 // the contract's limit
 	// maxBatchBytes keeps a message below the 4 MiB that a gRPC server takes unless told otherwise.
 	maxBatchBytes = 2 << 20
-	// maxRedirects is how many replicas in a row may name another leader before the Reporter waits.
-	maxRedirects = 3
 	// flushPoll is how soon a Flush looks again for records that are just being written.
 	flushPoll = 5 * time.Millisecond
 )
@@ -128,7 +126,7 @@ func (r *Reporter) Run(ctx context.Context) error {
 	turn, failed := 0, 0
 	for r.await(ctx, true) {
 		before := r.sent.Load()
-		err := r.reach(ctx, addresses[turn%len(addresses)])
+		err := leader.Reach(ctx, addresses[turn%len(addresses)], r.session)
 		if ctx.Err() != nil {
 			break
 		}
@@ -142,25 +140,13 @@ func (r *Reporter) Run(ctx context.Context) error {
 			level = slog.LevelWarn
 		}
 		r.log.Log(ctx, level, "usage not reported, trying again", "error", err)
-		if !r.pause(ctx, r.backoff(failed)) {
+		if !r.pause(ctx, leader.Backoff(failed, r.o.MinBackoff, r.o.MaxBackoff)) {
 			break
 		}
 		turn++
 		failed++
 	}
 	return nil
-}
-
-// reach holds a session with a replica, or with the leader that it names.
-func (r *Reporter) reach(ctx context.Context, address string) error {
-	for redirects := 0; ; redirects++ {
-		err := r.session(ctx, address)
-		known, moved := leader.Of(err)
-		if !moved || known == "" || known == address || redirects == maxRedirects || ctx.Err() != nil {
-			return fmt.Errorf("report usage to %s: %w", address, err)
-		}
-		address = known
-	}
 }
 
 // Flush waits until every record that was appended before it is on the books, and has them sent without delay. Run must
@@ -223,16 +209,6 @@ func (r *Reporter) await(ctx context.Context, idle bool) bool {
 		}
 	}
 	return false
-}
-
-// backoff is how long to wait after so many failures in a row before this one: full jitter, so that a fleet that lost
-// its leader does not come back as one.
-func (r *Reporter) backoff(failed int) time.Duration {
-	limit := r.o.MaxBackoff
-	if shift := min(failed, 30); r.o.MinBackoff<<shift>>shift == r.o.MinBackoff {
-		limit = min(limit, r.o.MinBackoff<<shift)
-	}
-	return rand.N(limit + 1)
 }
 
 // pause waits, or until a Flush wants one more try at once; false = ctx ended.
