@@ -120,7 +120,7 @@ func (r replica) MoveUsage(ctx context.Context, _ store.Fence, moves []store.Usa
 	if err := ctx.Err(); err != nil {
 		return err
 	}
-	if len(moves) > 50 {
+	if len(moves) > 40 {
 		return fault.New(fault.Internal, "%d moves in one transaction", len(moves))
 	}
 	moves = slices.Clone(moves)
@@ -131,6 +131,10 @@ func (r replica) MoveUsage(ctx context.Context, _ store.Fence, moves []store.Usa
 		for _, m := range moves {
 			if r.row(spotOf(m.From)).Version != m.From.Version || r.row(spotOf(m.To)).Version != m.To.Version {
 				return fault.New(fault.Stale, "changed")
+			}
+			fix := spot{m.From.UsageKey, m.From.Day, true}
+			if r.row(fix).Version != 0 && !slices.ContainsFunc(moves, func(m store.UsageMove) bool { return spotOf(m.From) == fix }) {
+				return fault.New(fault.Stale, "corrected")
 			}
 		}
 		r.changes++

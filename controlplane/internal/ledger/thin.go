@@ -2,6 +2,7 @@ package ledger
 
 import (
 	"context"
+	"slices"
 	"time"
 
 	"fairway/controlplane/internal/store"
@@ -10,7 +11,7 @@ import (
 
 const (
 	thinEvery  = time.Hour
-	thinMoves  = 25 // places in one transaction; each moves a counter, and its correction if there is one
+	thinMoves  = 20 // places in one transaction; each moves a counter, and its correction if there is one
 	thinTries  = 5  // of an hour whose rows change meanwhile
 	moveTries  = 60 // of a transaction whose outcome is not known
 	hoursOfDay = 24
@@ -76,7 +77,8 @@ func (t *term) thinHour(ctx context.Context, hour int64) (moved int, err error) 
 
 // thinOnce reads the hour once and moves what it finds.
 func (t *term) thinOnce(ctx context.Context, hour int64) (moved int, err error) {
-	// Corrections are few, and come first. They go with their counters, so that no sum is below zero in between.
+	// Corrections are few, and come first. They go with their counters, so that no sum is below zero in between; one
+	// that is made after this makes the move of its counter Stale.
 	fixes := map[store.UsageKey]store.UsageRow{}
 	var batch []store.UsageRow
 	flush := func() error {
@@ -139,15 +141,17 @@ func (t *term) move(ctx context.Context, rows []store.UsageRow) (int, error) {
 	if err != nil {
 		return 0, err
 	}
-	moves := make([]store.UsageMove, 0, len(rows))
+	moves, stays := make([]store.UsageMove, 0, len(rows)), map[store.UsageKey]bool{}
 	for i, r := range rows {
 		to, ok := added(days[i], r)
 		if !ok {
 			t.l.log.Error("usage stays by hour: its day's sum would not fit in 64 bits", "hour", r.Hour, "key", r.Key, "model", r.Model)
-			continue
+			stays[r.UsageKey] = true
 		}
 		moves = append(moves, store.UsageMove{From: r, To: to})
 	}
+	// A counter and its correction stay together, too.
+	moves = slices.DeleteFunc(moves, func(m store.UsageMove) bool { return stays[m.From.UsageKey] })
 	if err := t.commitMoves(ctx, moves); err != nil {
 		return 0, err
 	}

@@ -193,6 +193,119 @@ func TestThinMovesACorrectionWithItsCounter(t *testing.T) {
 	}
 }
 
+// meddled is a store where something happens right before each move.
+type meddled struct {
+	replica
+	meddle func()
+}
+
+func (s meddled) MoveUsage(ctx context.Context, f store.Fence, moves []store.UsageMove) error {
+	s.meddle()
+	return s.replica.MoveUsage(ctx, f, moves)
+}
+
+// A counter that is corrected after it was read takes the correction with it, whether its move happens at once or late.
+// Left behind, the correction shows an hour below zero, and what it took could be taken from the day once more.
+func TestThinLeavesNoCorrectionBehind(t *testing.T) {
+	old := firstHour(noon.Add(-100 * day))
+	k := store.UsageKey{Hour: old, Key: "k", Model: "m"}
+	take := func(b *books, hour, n int64) error {
+		_, err := newLedger(b, 1).Correct(context.Background(), ada, fix("k", "m", hourTime(hour), &adminv1.UsageDelta{Requests: -n}))
+		return err
+	}
+	for _, tt := range []struct {
+		name string
+		thin func(t *testing.T, b *books)
+	}{
+		{"at once", func(t *testing.T, b *books) {
+			l := newLedger(b, 1)
+			corrected := false
+			l.store = meddled{replica{b, 1}, func() {
+				if corrected {
+					return
+				}
+				corrected = true
+				if err := take(b, old, 3); err != nil {
+					t.Error(err)
+				}
+			}}
+			if err := termOf(b, l, 1).thin(t.Context()); err != nil {
+				t.Error(err)
+			}
+		}},
+		{"late", func(t *testing.T, b *books) {
+			ctx, kill := context.WithCancel(t.Context())
+			b.mishaps = func() mishap {
+				kill()
+				return happensLater
+			}
+			_ = termOf(b, newLedger(b, 1), 1).thin(ctx)
+			b.mishaps = nil
+			late := b.late
+			b.late = nil
+			if err := take(b, old, 3); err != nil || len(late) != 1 {
+				t.Fatalf("%v, %d transactions are late", err, len(late))
+			}
+			late[0]()
+		}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			b := newBooks()
+			b.totals[k] = amounts{4}
+			tt.thin(t, b)
+			for at, sum := range b.places() {
+				if sum.below() {
+					t.Errorf("%v is below zero: %v", at, sum)
+				}
+			}
+			if err := take(b, old+5, 2); fault.KindOf(err) != fault.Invalid {
+				t.Errorf("more than there is: error = %v, want Invalid", err)
+			}
+			if err := termOf(b, newLedger(b, 1), 1).thin(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			if diff := cmp.Diff(map[spot]amounts{{k, true, false}: {1}}, b.places(), cmp.AllowUnexported(spot{})); diff != "" {
+				t.Errorf("in the end (-want +got):\n%s", diff)
+			}
+		})
+	}
+}
+
+// Of a counter and its correction neither goes where the other cannot.
+func TestThinOverflowKeepsACorrectionWithItsCounter(t *testing.T) {
+	old := firstHour(noon.Add(-100 * day))
+	huge := amounts{5: math.MaxInt64 - 1}
+	for _, tt := range []struct {
+		name      string
+		base, fix amounts
+	}{
+		{"the counter does not fit", amounts{4, 5: math.MaxInt64 - 1}, amounts{-4}},
+		{"the correction does not fit", amounts{4}, amounts{-4, 5: math.MaxInt64 - 1}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			b := newBooks()
+			b.changes = 1
+			k := store.UsageKey{Hour: old, Key: "k"}
+			for _, correction := range []bool{false, true} {
+				b.putRow(store.UsageRow{UsageKey: k, Day: true, Correction: correction, Counters: huge.counters()})
+			}
+			b.totals[k] = tt.base
+			b.putRow(store.UsageRow{UsageKey: k, Correction: true, Corrections: 1, Counters: tt.fix.counters()})
+			b.totals[store.UsageKey{Hour: old + 1, Key: "later"}] = amounts{1}
+			if err := termOf(b, newLedger(b, 1), 1).thin(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			base, fix := b.row(spot{UsageKey: k}), b.row(spot{k, false, true})
+			if amountsOf(base.Counters) != tt.base || amountsOf(fix.Counters) != tt.fix {
+				t.Errorf("by hour: %v and of it %v", base, fix)
+			}
+			if len(b.totals) != 1 {
+				t.Errorf("by hour: %v", b.totals)
+			}
+		})
+	}
+}
+
 // places adds up what is kept for each hour and day: what was reported, and what was corrected of it.
 func (b *books) places() map[spot]amounts {
 	b.mu.Lock()

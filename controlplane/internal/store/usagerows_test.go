@@ -141,6 +141,77 @@ func TestMoveUsage(t *testing.T) {
 	}
 }
 
+// A counter moves with its correction, also when that was made after it was read.
+func TestMoveUsageLeavesNoCorrectionBehind(t *testing.T) {
+	s := open(t, etcdtest.New(t))
+	ctx := soon(t)
+	fence := leading(t, s, "ledger")
+	k := UsageKey{Hour: 50, Key: "k", Group: "g", Model: "m"}
+	day := k
+	day.Hour = 48
+	if err := s.CommitUsage(ctx, fence, "boot", 0, 1, map[UsageKey]*adminv1.UsageCounters{k: {Requests: 4}}, nil); err != nil {
+		t.Fatal(err)
+	}
+	read := func() []UsageRow {
+		rows, err := s.UsageRows(ctx, []UsageRow{{UsageKey: k}, {UsageKey: k, Correction: true}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return rows
+	}
+	before := read()
+	sum := before[1]
+	sum.Counters, sum.Corrections = &adminv1.UsageCounters{Requests: -4}, 1
+	if _, err := s.CorrectUsage(ctx, UsageFix{
+		Record: &adminv1.UsageCorrection{Id: "one", Hour: timestamppb.New(time.Unix(50*3600, 0)), Key: "k", Group: "g", Model: "m"},
+		Base:   before[0], Sum: sum,
+	}); err != nil {
+		t.Fatal(err)
+	}
+	counter := UsageMove{From: before[0], To: UsageRow{UsageKey: day, Day: true, Counters: before[0].Counters}}
+	wantFault(t, s.MoveUsage(ctx, fence, []UsageMove{counter}), fault.Stale, "")
+	fix := read()[1]
+	both := []UsageMove{counter, {From: fix, To: UsageRow{UsageKey: day, Day: true, Correction: true, Counters: fix.Counters, Corrections: 1}}}
+	if err := s.MoveUsage(ctx, fence, both); err != nil {
+		t.Fatal(err)
+	}
+	rows, _ := collect(t, s, BooksRange{FromHour: 48, ToHour: 72})
+	if diff := cmp.Diff([]string{"48 k@g day=true fix=true -4/1", "48 k@g day=true fix=false 4/0"}, brief(rows)); diff != "" {
+		t.Errorf("rows (-want +got):\n%s", diff)
+	}
+}
+
+// As many moves as are allowed are not too much for a cluster that was left as it comes.
+func TestMoveUsageFitsADefaultCluster(t *testing.T) {
+	s := open(t, etcdtest.New(t))
+	ctx := soon(t)
+	fence := leading(t, s, "ledger")
+	totals := map[UsageKey]*adminv1.UsageCounters{}
+	var which []UsageRow
+	for i := range maxMoves + 1 {
+		k := UsageKey{Hour: 50, Key: fmt.Sprint("k", i)}
+		totals[k] = &adminv1.UsageCounters{Requests: 1}
+		which = append(which, UsageRow{UsageKey: k})
+	}
+	if err := s.CommitUsage(ctx, fence, "boot", 0, 1, totals, nil); err != nil {
+		t.Fatal(err)
+	}
+	rows, err := s.UsageRows(ctx, which)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var moves []UsageMove
+	for _, r := range rows {
+		to := UsageRow{UsageKey: r.UsageKey, Day: true, Counters: r.Counters}
+		to.Hour = 48
+		moves = append(moves, UsageMove{From: r, To: to})
+	}
+	wantFault(t, s.MoveUsage(ctx, fence, moves), fault.Internal, "")
+	if err := s.MoveUsage(ctx, fence, moves[1:]); err != nil {
+		t.Error(err)
+	}
+}
+
 // Pages of a query see the books as they were at the first.
 func TestBooksOfARevision(t *testing.T) {
 	s := open(t, etcdtest.New(t))

@@ -9,8 +9,9 @@ import (
 	"fairway/pkg/fault"
 )
 
-// maxMoves keeps a transaction of moves below the operations that a cluster allows by default: each puts and deletes.
-const maxMoves = 50
+// maxMoves keeps a transaction of moves below the operations that a cluster allows by default: each puts and deletes,
+// and has up to three guards.
+const maxMoves = 40
 
 // OldestUsageHour returns the first hour that is still kept by hour; false when there is none.
 func (s *Store) OldestUsageHour(ctx context.Context) (int64, bool, error) {
@@ -75,9 +76,10 @@ type UsageMove struct {
 	To   UsageRow // with the new counters, and the Version of what it replaces
 }
 
-// MoveUsage makes moves in one transaction under the leader's fence, at most 50, no two with one To. A guard that fails
-// is a fault of kind Stale: with CodeNotLeader for the fence, without for a row that has changed since it was read. Then
-// nothing has happened, or an earlier attempt whose answer was lost has: reading again tells, and no move happens twice.
+// MoveUsage makes moves in one transaction under the leader's fence, at most 40, no two with one To. A guard that fails
+// is a fault of kind Stale: with CodeNotLeader for the fence, without for a row that has changed since it was read, and
+// for a counter whose correction is not among the moves. Then nothing has happened, or an earlier attempt whose answer
+// was lost has: reading again tells, and no move happens twice.
 func (s *Store) MoveUsage(ctx context.Context, f Fence, moves []UsageMove) error {
 	switch {
 	case f == Fence{}:
@@ -88,7 +90,11 @@ func (s *Store) MoveUsage(ctx context.Context, f Fence, moves []UsageMove) error
 		return nil
 	}
 	fence := f.guard()
-	cmps := []clientv3.Cmp{fence.cmp}
+	cmps, err := uncorrected(moves)
+	if err != nil {
+		return err
+	}
+	cmps = append(cmps, fence.cmp)
 	ops := make([]clientv3.Op, 0, 2*len(moves))
 	for _, m := range moves {
 		from, err := m.From.key()
@@ -107,7 +113,7 @@ func (s *Store) MoveUsage(ctx context.Context, f Fence, moves []UsageMove) error
 	ctx, cancel := bounded(ctx)
 	defer cancel()
 	var verdict error
-	err := s.retry(ctx, func(ctx context.Context) error {
+	err = s.retry(ctx, func(ctx context.Context) error {
 		verdict = nil
 		resp, err := s.client.Txn(ctx).If(cmps...).Then(ops...).Else(fence.read).Commit()
 		if err != nil || resp.Succeeded {
@@ -122,6 +128,34 @@ func (s *Store) MoveUsage(ctx context.Context, f Fence, moves []UsageMove) error
 		return translate(ctx, fmt.Errorf("move usage: %w", err))
 	}
 	return verdict
+}
+
+// uncorrected guards the counters that move without a correction: one that was made since they were read would be left
+// behind, and may take away more than is there then.
+func uncorrected(moves []UsageMove) ([]clientv3.Cmp, error) {
+	type place struct {
+		UsageKey
+		day bool
+	}
+	corrected := map[place]bool{}
+	for _, m := range moves {
+		if m.From.Correction {
+			corrected[place{m.From.UsageKey, m.From.Day}] = true
+		}
+	}
+	var cmps []clientv3.Cmp
+	for _, m := range moves {
+		if corrected[place{m.From.UsageKey, m.From.Day}] {
+			continue
+		}
+		fix := UsageRow{UsageKey: m.From.UsageKey, Day: m.From.Day, Correction: true}
+		key, err := fix.key()
+		if err != nil {
+			return nil, fault.New(fault.Invalid, "malformed usage key").With(err)
+		}
+		cmps = append(cmps, clientv3.Compare(clientv3.CreateRevision(key), "=", 0))
+	}
+	return cmps, nil
 }
 
 // DropUsage forgets the whole days before an hour, and the corrections of that time, under the leader's fence. What is
