@@ -3,6 +3,7 @@ package e2e
 import (
 	"encoding/json"
 	"fmt"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -378,15 +379,16 @@ func (s *survival) verdict(t *testing.T) {
 	}
 	t.Logf("%d requests, %d failed, %d streams cut", s.load.made.Load(), len(bad), len(cuts))
 	moved := s.load.failedOver()
-	if moved == nil {
-		t.Errorf("no request moved on to another account")
-		return
+	// On a machine that is slow, a healthy account may be too late as well: one that moved on from the sick one is looked for.
+	told := slices.ContainsFunc(moved, func(a *asked) bool { return s.tells(t, a) })
+	if !told {
+		t.Errorf("of %d requests that moved on to another account, none is said to have come from %s", len(moved), s.sick())
 	}
-	s.tells(t, moved)
 }
 
-// tells says that `fairway explain` knows how a request came to its answer.
-func (s *survival) tells(t *testing.T, a *asked) {
+// tells says that `fairway explain` knows how a request came to its answer, and that it came from the sick account.
+func (s *survival) tells(t *testing.T, a *asked) bool {
+	t.Helper()
 	var got struct {
 		Decision struct {
 			Outcome  string
@@ -402,7 +404,12 @@ func (s *survival) tells(t *testing.T, a *asked) {
 	if got.Decision.Outcome != "served" || got.Decision.Proxy == "" || len(tried) < 2 {
 		t.Fatalf("a request that moved on, explained: %s", out)
 	}
-	if first, last := tried[0], tried[len(tried)-1]; first.Account != s.sick() || first.Verdict == "" || last.Verdict != "" || last.Account == s.sick() {
+	first, last := tried[0], tried[len(tried)-1]
+	if first.Account != s.sick() {
+		return false
+	}
+	if first.Verdict == "" || last.Verdict != "" || last.Account == s.sick() {
 		t.Errorf("its attempts: %+v", tried)
 	}
+	return true
 }

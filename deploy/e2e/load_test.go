@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -215,12 +216,9 @@ func (l *load) failures() (bad, cuts []*asked) {
 	return bad, cuts
 }
 
-// failedOver is an answer that came from the second account or a later one; nil = there is none.
-func (l *load) failedOver() *asked {
+// failedOver are the answers that came from the second account or a later one.
+func (l *load) failedOver() []*asked {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if len(l.moved) == 0 {
-		return nil
-	}
-	return l.moved[len(l.moved)-1]
+	return slices.Clone(l.moved)
 }
