@@ -270,16 +270,18 @@ func (s *survival) falls(t *testing.T) (at int) {
 		return 0
 	}
 	h, at := s.seen.wait(t, s.sick(), 0, s.state, func(h accountHealth) bool {
-		return h.State == s.state && (s.reason == "" || h.Reason == s.reason)
+		// A rest of two seconds may be over before anybody looked.
+		over := s.state == "open" && h.State == "half_open"
+		return (h.State == s.state || over) && (s.reason == "" || h.Reason == s.reason)
 	})
 	switch {
 	case h.Since.IsZero():
 		t.Errorf("nobody knows since when: %+v", h)
 	case s.state == "disabled" && !h.Until.IsZero():
 		t.Errorf("it is disabled until a time: %+v", h)
-	case s.asked > 0 && (h.Until.Sub(h.Since) > s.asked+time.Second || h.Until.Sub(h.Since) < s.asked-time.Minute):
+	case s.asked > 0 && h.State == "open" && (h.Until.Sub(h.Since) > s.asked+time.Second || h.Until.Sub(h.Since) < s.asked-time.Minute):
 		t.Errorf("it rests for %v, its provider asked for %v", h.Until.Sub(h.Since), s.asked)
-	case s.state == "open" && (h.Opens < 1 || !h.Until.After(h.Since)):
+	case s.state == "open" && (h.Opens < 1 || h.State == "open" && !h.Until.After(h.Since)):
 		t.Errorf("an open breaker is %+v", h)
 	}
 	return at
